@@ -1,0 +1,1 @@
+"""Usage metering and billing for vendors of self-hosted AI applications."""

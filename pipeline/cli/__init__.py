@@ -1,0 +1,60 @@
+"""The command `usage`, one module a command; a command's module is loaded only when it is called."""
+
+import importlib
+import sys
+
+import click
+
+_COMMANDS = {
+    "catalog": ("pipeline.cli.catalog", "catalog_group", "Check catalogs: plans, prices, subscriptions."),
+    "demo": ("pipeline.cli.demo", "demo_command", "Run everything once on made-up or traced usage."),
+    "migrate": ("pipeline.cli.migrate", "migrate_command", "Bring ClickHouse's tables and views up to date."),
+    "rate": ("pipeline.cli.rate", "rate_command", "Rate a journal of records offline."),
+    "settings": ("pipeline.cli.settings", "settings_command", "Show the settings, secrets masked."),
+    "sink": ("pipeline.cli.sink", "sink_command", "Move rated lines from Kafka to ClickHouse."),
+    "statement": ("pipeline.cli.statement", "statement_command", "Show what a customer owes, and for what."),
+    "topics": ("pipeline.cli.topics", "topics_command", "Create the Kafka topics."),
+    "up": ("pipeline.cli.up", "up_command", "Run the whole pipeline on this machine."),
+    "worker": ("pipeline.cli.worker", "worker_command", "Rate usage events from Kafka."),
+}
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
+
+
+class _Commands(click.Group):
+    """Loads a command's module when the command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - the signature is click's
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        if cmd_name not in _COMMANDS:
+            return None
+        module, attribute, _ = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, _, text) in sorted(_COMMANDS.items())])
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="usage-pipeline", prog_name="usage")
+def usage() -> None:
+    """Meter, rate and bill usage of AI applications: from events on Kafka to statements."""
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        code = usage(standalone_mode=False)
+    except click.exceptions.Abort:
+        click.echo("interrupted", err=True)
+        code = INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    sys.exit(code if isinstance(code, int) else 0)

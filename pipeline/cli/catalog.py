@@ -1,0 +1,67 @@
+"""`usage catalog`: check catalogs before anything reads them."""
+
+import json
+from pathlib import Path
+
+import click
+
+from pipeline.catalog import CatalogError, Fault, check_catalog, check_published, load_catalog
+from pipeline.domain.catalog import Catalog
+
+
+@click.group("catalog")
+def catalog_group() -> None:
+    """Check catalogs: plans, prices, customers and their terms."""
+
+
+@catalog_group.command("check")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--published",
+    type=click.Path(path_type=Path),
+    metavar="OLD",
+    help="The catalog as it is published; PATH must not alter its plan versions that have subscribers.",
+)
+@click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.pass_context
+def check(context: click.Context, path: Path, published: Path | None, form: str) -> None:
+    """Report every fault of the catalog PATH, a file or a folder, with its place and what to do.
+
+    Exit code 0 without faults, 1 with faults.
+    """
+    try:
+        faults = check_catalog(path) if published is None else check_published(path, published)
+    except CatalogError as error:  # only of the published catalog
+        _show(list(error.faults), form)
+        click.echo(f"{published}: the published catalog has faults itself, nothing is compared with it", err=True)
+        context.exit(1)
+    _show(faults, form)
+    if faults:
+        click.echo(f"{path}: {_count(len(faults), 'fault')}", err=True)
+        context.exit(1)
+    click.echo(f"{path}: {_summary(load_catalog(path))}, no faults", err=True)
+
+
+def _show(faults: list[Fault], form: str) -> None:
+    if form == "json":
+        click.echo(json.dumps([fault._asdict() for fault in faults], ensure_ascii=False, indent=2))
+        return
+    for fault in faults:
+        click.echo(str(fault))
+
+
+def _summary(catalog: Catalog) -> str:
+    subscriptions = sum(len(each) for each in catalog.subscriptions.values())
+    counts = {
+        "plan version": len(catalog.plans),
+        "app": len(catalog.apps),
+        "customer": len(catalog.customers),
+        "deployment": len(catalog.deployments),
+        "subscription": subscriptions,
+        "model": len(catalog.models),
+    }
+    return ", ".join(_count(number, noun) for noun, number in counts.items())
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

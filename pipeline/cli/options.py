@@ -1,0 +1,78 @@
+"""Flags that every command shares."""
+
+import functools
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import click
+from pydantic import ValidationError
+
+from pipeline.settings import Settings, load_settings
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_FLAGS = ("kafka", "clickhouse", "catalog", "log_level")
+
+
+def settings_options(command: Callable[P, R]) -> Callable[..., R]:
+    """Give a command the shared flags and pass it `settings`, made from flags, variables and file."""
+
+    @click.option("--kafka", metavar="HOST:PORT,...", help="Kafka bootstrap servers.  [USAGE_KAFKA]")
+    @click.option("--clickhouse", metavar="URL", help="ClickHouse HTTP address.  [USAGE_CLICKHOUSE]")
+    @click.option(
+        "--catalog",
+        type=click.Path(exists=True, path_type=Path),
+        help="Catalog file, or folder of catalog files.  [USAGE_CATALOG]",
+    )
+    @click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        envvar="USAGE_CONFIG",
+        help="TOML file with settings; `usage settings` lists them.  [USAGE_CONFIG]",
+    )
+    @click.option(
+        "--secrets-dir",
+        type=click.Path(exists=True, file_okay=False, path_type=Path),
+        envvar="USAGE_SECRETS_DIR",
+        help="Folder with one file a secret, such as usage_kafka_password.  [USAGE_SECRETS_DIR]",
+    )
+    @click.option(
+        "--log-level",
+        type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
+        help="Least level that is logged (default INFO).  [USAGE_LOG_LEVEL]",
+    )
+    @functools.wraps(command)
+    def with_settings(*args: Any, config: Path | None, secrets_dir: Path | None, **kwargs: Any) -> R:
+        flags = {name: kwargs.pop(name) for name in _FLAGS}
+        try:
+            settings = load_settings(config, secrets_dir, **flags)
+        except ValidationError as error:
+            raise click.UsageError(_explain(error)) from None
+        return command(*args, settings=settings, **kwargs)  # type: ignore[arg-type]
+
+    return with_settings
+
+
+def required_catalog(settings: Settings) -> Path:
+    """Return the catalog's path. Raises click.UsageError when none is set."""
+    if settings.catalog is None:
+        raise click.UsageError("no catalog: give --catalog PATH or set USAGE_CATALOG")
+    return settings.catalog
+
+
+def log_to_stderr(settings: Settings) -> None:
+    """Log one readable line an event to standard error."""
+    logging.basicConfig(
+        level=settings.log_level,
+        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
+        datefmt="%H:%M:%S",
+        force=True,
+    )
+
+
+def _explain(error: ValidationError) -> str:
+    """Return what is wrong with which setting, without the value: it may be a secret."""
+    return "; ".join(f"setting {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())

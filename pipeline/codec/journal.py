@@ -1,0 +1,68 @@
+"""Journals: Kafka records as NDJSON, in the form that `kcat -J` prints (R2.6)."""
+
+import json
+from typing import Any
+
+import orjson
+
+from pipeline.domain.records import Record
+
+
+def parse_journal_line(line: bytes) -> Record:
+    """Return the record on one line. Raises ValueError that says what is wrong with the line."""
+    try:
+        entry = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        entry = json.loads(line.decode(errors="surrogateescape"))
+    if not isinstance(entry, dict):
+        raise ValueError("a journal line is a JSON object with topic, partition, offset, ts, key and payload")
+    topic = entry.get("topic")
+    if not isinstance(topic, str):
+        raise ValueError("topic: must be a string")
+    return Record(
+        topic,
+        _integer(entry, "partition"),
+        _integer(entry, "offset"),
+        _integer(entry, "ts"),
+        _text(entry, "key"),
+        _text(entry, "payload"),
+        _headers(entry.get("headers")),
+    )
+
+
+def _integer(entry: dict[str, Any], name: str) -> int:
+    value = entry.get(name)
+    if type(value) is not int:
+        raise ValueError(f"{name}: must be an integer")
+    return value
+
+
+def _text(entry: dict[str, Any], name: str) -> bytes | None:
+    value = entry.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: must be a string or null")
+    return _bytes(value)
+
+
+def _bytes(text: str) -> bytes:
+    """Return the bytes of a text; those that were no UTF-8 in the journal come back as they were."""
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="surrogatepass")
+
+
+def _headers(headers: object) -> tuple[tuple[str, bytes], ...]:
+    """Return headers, given as kcat's flat array of names and values or as an object."""
+    if headers is None:
+        return ()
+    pairs: Any
+    if isinstance(headers, dict):
+        pairs = headers.items()
+    elif isinstance(headers, list) and len(headers) % 2 == 0:
+        pairs = zip(headers[::2], headers[1::2], strict=True)
+    else:
+        raise ValueError("headers: must be an object, or an array of names and values in turn")
+    return tuple((str(name), b"" if value is None else _bytes(str(value))) for name, value in pairs)

@@ -1,0 +1,96 @@
+"""Strict JSON: what a sender may write and what it may not (R2.1)."""
+
+import json
+import re
+from typing import Any
+
+import orjson
+
+from pipeline.domain.rejects import MALFORMED, Rejected
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
+
+
+class Faulty:
+    """Stands where a value cannot be told: an object names a key twice, or a number or string is not JSON."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+def parse_json(value: bytes) -> Any:
+    """Return a decoded JSON value. Raises Rejected (malformed).
+
+    An object with a fault somewhere in it comes back as `Faulty`, so that the other events of a batch can go on.
+    """
+    try:
+        decoded = orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        return _parse_tolerantly(value, str(error))
+    if _has_each_key_once(value, decoded):
+        return decoded
+    return _parse_tolerantly(value, "a key stands twice")
+
+
+def _parse_tolerantly(value: bytes, reason: str) -> Any:
+    """Return what can be told of a JSON text that is not flawless; slow, and for such texts only."""
+    try:
+        decoded = json.loads(value.decode(), object_pairs_hook=_object, parse_constant=_constant)
+    except ValueError:
+        raise Rejected(MALFORMED, f"not JSON: {reason}".replace("\n", " ")) from None
+    except RecursionError:
+        raise Rejected(MALFORMED, "not JSON that anyone writes: nested too deeply") from None
+    if isinstance(decoded, list):
+        return [_fault_in(each) or each for each in decoded]
+    return _fault_in(decoded) or decoded
+
+
+def count_keys(decoded: Any) -> int:
+    """Return how many keys the objects of a decoded value have, in all."""
+    total = 0
+    pending = [decoded]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            total += len(value)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+    return total
+
+
+def _has_each_key_once(value: bytes, decoded: Any) -> bool:
+    """Return whether no object of a JSON text names a key twice; False may be wrong, True is not.
+
+    A quote before a colon ends a key, or stands escaped in a string. So there are at least as many as keys written,
+    and when there are only as many as keys decoded, none was written twice.
+    """
+    return value.count(b'":') == count_keys(decoded) and _SPACED_COLON.search(value) is None
+
+
+def _constant(name: str) -> Faulty:
+    return Faulty(f"{name} is not JSON")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Any:
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in result:
+            return Faulty(f"the key {key[:80]!r} stands twice in one object")
+        fault = _fault_in(key) or _fault_in(value)
+        if fault is not None:
+            return fault
+        result[key] = value
+    return result
+
+
+def _fault_in(value: Any) -> Faulty | None:
+    """Return the fault of a value that is no array of events; objects have been looked through already."""
+    if isinstance(value, Faulty):
+        return value
+    if isinstance(value, str) and not value.isascii() and _SURROGATE.search(value):
+        return Faulty("a string holds half of a surrogate pair")
+    if isinstance(value, list):
+        return next((fault for each in value if (fault := _fault_in(each)) is not None), None)
+    return None

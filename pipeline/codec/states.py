@@ -1,0 +1,167 @@
+"""Customer states to changelog records and back.
+
+A customer's state is kept in parts, so that a part is written only when it changed (EVIDENCE 2): the head, an account a
+plan version and period, the day and hour windows a UTC day, and the digests of identities and operations in segments.
+Keys are text joined by NUL, which no id holds; values are JSON, digests packed bytes.
+"""
+
+from typing import NamedTuple
+
+import msgspec
+
+from pipeline.domain.dedupe import DIGEST_SIZE
+from pipeline.domain.grants import Grant
+from pipeline.domain.state import Account, AccountKey, Counters, CustomerState, GrantPool, Identity, Spent
+
+HEAD = "head"
+ACCOUNT = "account"
+WINDOW = "window"
+IDENTITIES = "identities"
+OPERATIONS = "operations"
+_SEPARATOR = "\x00"
+_MS_SIZE = 8
+IDENTITY_SIZE = DIGEST_SIZE + _MS_SIZE + DIGEST_SIZE
+"""Bytes of one remembered identity: digest, when it was accepted, digest of its content."""
+
+
+class Part(NamedTuple):
+    """Which part of which customer's state a changelog record holds.
+
+    `account` is empty for the head and the identities; `number` is a window's day or a segment's number.
+    """
+
+    customer: str
+    kind: str
+    account: AccountKey | None = None
+    number: int = 0
+
+    def key(self) -> bytes:
+        """Return the changelog key."""
+        account = () if self.account is None else (self.account[0], str(self.account[1]), self.account[2])
+        return _SEPARATOR.join((self.customer, self.kind, str(self.number), *account)).encode()
+
+
+def parse_part(key: bytes) -> Part:
+    """Return the part that a changelog key names. Raises ValueError for a key that is not ours."""
+    customer, kind, number, *account = key.decode().split(_SEPARATOR)
+    if not account:
+        return Part(customer, kind, None, int(number))
+    plan, version, period = account
+    return Part(customer, kind, (plan, int(version), period), int(number))
+
+
+class _Head(msgspec.Struct):
+    watermark_ms: int
+    seq: int
+    wallet_pico: int
+    grant_ids: list[str]
+    grants: list[tuple[Grant, int, int]]
+    events_applied: int
+    grants_applied: int
+
+
+class _Counters(msgspec.Struct):
+    pools: list[tuple[str, str, int, int]]
+    budgets: list[tuple[str, str, int, int, int]]
+
+
+class _Account(msgspec.Struct):
+    retires_us: int
+    period: _Counters
+    tiers: dict[int, int]
+
+
+_encode = msgspec.json.Encoder().encode
+_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_account = msgspec.json.Decoder(_Account).decode
+_decode_counters = msgspec.json.Decoder(_Counters).decode
+
+
+def encode_head(state: CustomerState) -> bytes:
+    """Return the part that every record of the customer changes."""
+    return _encode(
+        _Head(
+            watermark_ms=state.watermark_ms,
+            seq=state.seq,
+            wallet_pico=state.wallet_pico,
+            grant_ids=sorted(state.grant_ids),
+            grants=[(pool.grant, pool.effective_us, pool.balance) for pool in state.grants],
+            events_applied=state.events_applied,
+            grants_applied=state.grants_applied,
+        )
+    )
+
+
+def restore_head(state: CustomerState, value: bytes) -> None:
+    """Put a head back into a state."""
+    head = _decode_head(value)
+    state.watermark_ms = head.watermark_ms
+    state.seq = head.seq
+    state.wallet_pico = head.wallet_pico
+    state.grant_ids = set(head.grant_ids)
+    state.grants = [GrantPool(*pool) for pool in head.grants]
+    state.events_applied = head.events_applied
+    state.grants_applied = head.grants_applied
+
+
+def encode_account(account: Account) -> bytes:
+    """Return an account without its windows and operations."""
+    return _encode(_Account(account.retires_us, _counters_out(account.period), account.tiers))
+
+
+def restore_account(value: bytes) -> Account:
+    """Return the account in a changelog value, without windows and operations."""
+    account = _decode_account(value)
+    return Account(account.retires_us, _counters_in(account.period), tiers=account.tiers)
+
+
+def encode_window(counters: Counters) -> bytes:
+    """Return the counters of a UTC day."""
+    return _encode(_counters_out(counters))
+
+
+def restore_window(value: bytes) -> Counters:
+    """Return the counters of a UTC day in a changelog value."""
+    return _counters_in(_decode_counters(value))
+
+
+def _counters_out(counters: Counters) -> _Counters:
+    return _Counters(
+        [(*key, used) for key, used in counters.pools.items()],
+        [(*key, spent.units, spent.charge_pico) for key, spent in counters.budgets.items()],
+    )
+
+
+def _counters_in(counters: _Counters) -> Counters:
+    return Counters(
+        {(identity, scope_value, hour): used for identity, scope_value, hour, used in counters.pools},
+        {
+            (identity, scope_value, hour): Spent(units, charge_pico)
+            for identity, scope_value, hour, units, charge_pico in counters.budgets
+        },
+    )
+
+
+def encode_identity(digest: bytes, identity: Identity) -> bytes:
+    """Return one remembered identity as IDENTITY_SIZE bytes."""
+    return digest + identity.accepted_ms.to_bytes(_MS_SIZE, "big", signed=True) + identity.content
+
+
+def restore_identities(value: bytes) -> list[tuple[bytes, Identity]]:
+    """Return the identities of a segment."""
+    middle = DIGEST_SIZE + _MS_SIZE
+    return [
+        (
+            value[at : at + DIGEST_SIZE],
+            Identity(
+                int.from_bytes(value[at + DIGEST_SIZE : at + middle], "big", signed=True),
+                value[at + middle : at + IDENTITY_SIZE],
+            ),
+        )
+        for at in range(0, len(value), IDENTITY_SIZE)
+    ]
+
+
+def restore_operations(value: bytes) -> list[bytes]:
+    """Return the operation digests of a segment."""
+    return [value[at : at + DIGEST_SIZE] for at in range(0, len(value), DIGEST_SIZE)]

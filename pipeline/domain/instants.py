@@ -1,0 +1,63 @@
+"""Instants as integers of microseconds since 1970-01-01T00:00:00Z (R3.1)."""
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+
+SECOND_US = 1_000_000
+HOUR_US = 3600 * SECOND_US
+DAY_US = 24 * HOUR_US
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_ORDINAL = date(1970, 1, 1).toordinal()
+_FIRST_US = (1 - _EPOCH_ORDINAL) * DAY_US
+_END_US = (date.max.toordinal() + 1 - _EPOCH_ORDINAL) * DAY_US
+_RFC3339 = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]([01][0-9]|2[0-3]):([0-5][0-9]):([0-5][0-9])(?:\.([0-9]+))?"
+    r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))",
+    re.ASCII,
+)
+
+
+@lru_cache(maxsize=4096)
+def day_start_us(text: str) -> int:
+    """Return the instant at which the day "2026-11-01" begins. Raises ValueError when there is no such day."""
+    return (date.fromisoformat(text).toordinal() - _EPOCH_ORDINAL) * DAY_US
+
+
+def parse_instant(text: str) -> int:
+    """Return an RFC 3339 time with an offset, digits beyond microseconds cut (R2.2). Raises ValueError."""
+    found = _RFC3339.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text!r} is not an RFC 3339 time with an offset")
+    day, hour, minute, second, fraction, sign, offset_hour, offset_minute = found.groups()
+    try:
+        instant = day_start_us(day)
+    except ValueError:
+        raise ValueError(f"{text!r} names a day that does not exist") from None
+    instant += (int(hour) * 3600 + int(minute) * 60 + int(second)) * SECOND_US
+    if fraction is not None:
+        instant += int(fraction[:6].ljust(6, "0"))
+    if sign is not None:
+        offset = (int(offset_hour) * 60 + int(offset_minute)) * 60 * SECOND_US
+        instant += -offset if sign == "+" else offset
+    if not _FIRST_US <= instant < _END_US:
+        raise ValueError(f"{text!r} lies outside of the years 1 to 9999")
+    return instant
+
+
+@lru_cache(maxsize=4096)
+def _format_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+def format_instant(instant_us: int) -> str:
+    """Return an instant as RFC 3339 in UTC with microseconds (R7.1)."""
+    second, micro = divmod(instant_us, SECOND_US)
+    return f"{_format_second(second).zfill(19)}.{micro:06d}Z"
+
+
+@lru_cache(maxsize=4096)
+def day_of(day_number: int) -> date:
+    """Return the day that lies `day_number` days after 1970-01-01."""
+    return date.fromordinal(_EPOCH_ORDINAL + day_number)

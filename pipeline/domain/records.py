@@ -1,0 +1,18 @@
+"""A record as Kafka hands it over."""
+
+from typing import NamedTuple
+
+EVENTS_TOPIC = "usage.events"
+GRANTS_TOPIC = "billing.grants"
+
+
+class Record(NamedTuple):
+    """One Kafka record of the topics `usage.events` or `billing.grants` (R2.1, R2.5)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()

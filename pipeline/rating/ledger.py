@@ -1,0 +1,70 @@
+"""One partition of the worker: records in; lines, dead letters, alerts and states out, as bytes."""
+
+from typing import NamedTuple
+
+from pipeline.codec.lines import encode_alert, encode_line
+from pipeline.domain.catalog import Catalog
+from pipeline.domain.records import Record
+from pipeline.rating.rater import DeadLetter, Rater
+from pipeline.rating.tracked import StateRecord, TrackedCustomer
+
+__all__ = ["DeadLetter", "Effects", "Ledger"]
+
+
+class Effects(NamedTuple):
+    """What rating some records wants to be written, in this order: outputs first, then states (DESIGN 4)."""
+
+    lines: list[bytes]
+    """One JSON object a line (R7.1), in order, without line ends."""
+    dead_letters: list[DeadLetter]
+    alerts: list[tuple[bytes, bytes]]
+    """Customer id and alert as JSON (R6.10)."""
+    states: list[tuple[str, list[StateRecord]]]
+    """By customer: changelog records (key, value; None = delete). All of one customer belong into one batch."""
+    events: int
+    """How many events were looked at."""
+    duplicates: int
+    """How many of them were duplicates (R6.1)."""
+
+
+class Ledger:
+    """The customers of one partition: their states, and the rating of that partition's records in order."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._rater = Rater(catalog, skips_applied=True)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._lines: list[bytes] = []
+        self._dead_letters: list[DeadLetter] = []
+        self._alerts: list[tuple[bytes, bytes]] = []
+        self._changed: dict[str, TrackedCustomer] = {}
+        self._events = 0
+        self._duplicates = 0
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take one changelog record back in recovery; later records of a key replace earlier ones.
+
+        Raises ValueError for a record that is not ours.
+        """
+        self._rater.restore(key, value)
+
+    def rate(self, record: Record) -> None:
+        """Rate one record; what it wants written is added to the pending effects."""
+        outcome = self._rater.rate(record)
+        self._events += outcome.events
+        self._duplicates += outcome.duplicates
+        self._dead_letters += outcome.dead_letters
+        if outcome.customer is None:
+            return
+        state = outcome.customer.state
+        self._changed[state.customer] = outcome.customer
+        self._lines += [encode_line(line, state.version) for line in outcome.lines]
+        self._alerts += [(state.customer.encode(), encode_alert(alert)) for alert in outcome.alerts]
+
+    def take_effects(self) -> Effects:
+        """Return the pending effects and forget them."""
+        states = [(name, customer.take_changed()) for name, customer in self._changed.items()]
+        effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, self._duplicates)
+        self._begin()
+        return effects

@@ -1,0 +1,134 @@
+"""Records to lines, alerts and rejects, over the states of many customers (R2.3, R3.3)."""
+
+from dataclasses import dataclass, field
+
+from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, original_of
+from pipeline.codec.states import Part, parse_part
+from pipeline.domain.admission import Envelope
+from pipeline.domain.alerts import Alert
+from pipeline.domain.catalog import Catalog
+from pipeline.domain.lines import Line
+from pipeline.domain.rating import apply_grant, rate_event
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.domain.rejects import Rejected
+from pipeline.domain.state import CustomerState
+from pipeline.domain.terms import TermsIndex
+from pipeline.rating.tracked import TrackedCustomer
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A rejected record or event (R2.3). `index` is its place in the record's array, None for a whole record."""
+
+    record: Record
+    index: int | None
+    code: str
+    message: str
+    original: bytes
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one record came to. `customer` is None when it left no trace in any state."""
+
+    lines: list[Line] = field(default_factory=list)
+    alerts: list[Alert] = field(default_factory=list)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    events: int = 0
+    duplicates: int = 0
+    customer: TrackedCustomer | None = None
+
+
+class Rater:
+    """The states of the customers of one partition, or of a whole journal, and the rating of records over them.
+
+    With `skips_applied`, a record that its customer's state already holds is passed over: its effects have been
+    written before the state was (DESIGN 4.4).
+    """
+
+    def __init__(self, catalog: Catalog, *, skips_applied: bool) -> None:
+        self._catalog = catalog
+        self._skips_applied = skips_applied
+        self._terms = TermsIndex(catalog)
+        self._customers: dict[str, TrackedCustomer] = {}
+        self._stored: dict[str, dict[Part, bytes]] = {}
+
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take one changelog record back in recovery; later records of a key replace earlier ones.
+
+        Raises ValueError for a record that is not ours. A customer's state is put together when it is first needed.
+        """
+        part = parse_part(key)
+        if value is None:
+            self._stored.get(part.customer, {}).pop(part, None)
+        else:
+            self._stored.setdefault(part.customer, {})[part] = value
+
+    def rate(self, record: Record) -> Outcome:
+        """Rate one record and change its customer's state."""
+        envelope = envelope_of(record)
+        customer = self._customer(envelope.key)
+        outcome = Outcome()
+        if record.topic == EVENTS_TOPIC:
+            if not self._skips_applied or record.offset > customer.state.events_applied:
+                self._rate_events(record, envelope, customer, outcome)
+        elif record.topic == GRANTS_TOPIC:
+            if not self._skips_applied or record.offset > customer.state.grants_applied:
+                self._apply_grant(record, envelope, customer, outcome)
+        else:
+            raise ValueError(f"records of topic {record.topic!r} are not rated")
+        if outcome.customer is not None:
+            self._customers[customer.state.customer] = customer
+        return outcome
+
+    def _customer(self, name: str | None) -> TrackedCustomer:
+        """Return a customer by the record's key; one that is not known yet is kept only when something is accepted."""
+        known = self._customers.get(name or "")
+        if known is not None:
+            return known
+        customer = TrackedCustomer(CustomerState(name or ""))
+        parts = self._stored.pop(name or "", None)
+        if parts:
+            customer.restore(parts)
+            self._customers[customer.state.customer] = customer
+        return customer
+
+    def _rate_events(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
+        try:
+            batch = decode_events(record)
+        except Rejected as rejected:
+            outcome.dead_letters.append(_dead_letter(record, None, rejected))
+            return
+        outcome.events = len(batch)
+        for index, decoded in enumerate(batch):
+            try:
+                rated = rate_event(self._catalog, self._terms, customer.state, event_of(decoded), envelope)
+            except Rejected as rejected:
+                outcome.dead_letters.append(_dead_letter(record, index, rejected))
+                continue
+            outcome.customer = customer
+            if rated is None:
+                outcome.duplicates += 1
+                customer.note_watermark()
+            else:
+                customer.note(rated)
+                outcome.lines.append(rated.line)
+                outcome.alerts.extend(rated.alerts)
+        if outcome.customer is not None:
+            customer.state.events_applied = record.offset
+
+    def _apply_grant(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
+        try:
+            added = apply_grant(self._catalog, customer.state, decode_grant(record), envelope)
+        except Rejected as rejected:
+            outcome.dead_letters.append(_dead_letter(record, 0, rejected))
+            return
+        if added:
+            outcome.customer = customer
+            customer.note_watermark()
+            customer.state.grants_applied = record.offset
+
+
+def _dead_letter(record: Record, index: int | None, rejected: Rejected) -> DeadLetter:
+    original = record.value or b"" if index is None else original_of(record, index)
+    return DeadLetter(record, index, rejected.code, rejected.message, original)
