@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from pipeline.catalog import CatalogError, Fault, check_catalog, check_published, load_catalog
+from pipeline.catalog import CatalogError, Fault, check_published, load_catalog
 from pipeline.domain.catalog import Catalog
 
 
@@ -30,19 +30,24 @@ def check(context: click.Context, path: Path, published: Path | None, form: str)
     Exit code 0 without faults, 1 with faults.
     """
     try:
-        faults = check_catalog(path) if published is None else check_published(path, published)
-    except CatalogError as error:  # only of the published catalog
-        _show(list(error.faults), form)
-        click.echo(f"{published}: the published catalog has faults itself, nothing is compared with it", err=True)
+        old = None if published is None else load_catalog(published)
+    except CatalogError as error:
+        _show(error.faults, form)
+        click.echo(f"{published}: the published catalog has faults itself, nothing was compared with it", err=True)
         context.exit(1)
+    try:
+        catalog = load_catalog(path)
+        faults = () if old is None else tuple(check_published(path, old))
+    except CatalogError as error:
+        faults = error.faults
     _show(faults, form)
     if faults:
         click.echo(f"{path}: {_count(len(faults), 'fault')}", err=True)
         context.exit(1)
-    click.echo(f"{path}: {_summary(load_catalog(path))}, no faults", err=True)
+    click.echo(f"{path}: {_summary(catalog)}, no faults", err=True)
 
 
-def _show(faults: list[Fault], form: str) -> None:
+def _show(faults: tuple[Fault, ...], form: str) -> None:
     if form == "json":
         click.echo(json.dumps([fault._asdict() for fault in faults], ensure_ascii=False, indent=2))
         return

@@ -14,46 +14,57 @@ from pipeline.settings import Settings, load_settings
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_FLAGS = ("kafka", "clickhouse", "catalog", "log_level")
-
-
-def settings_options(command: Callable[P, R]) -> Callable[..., R]:
-    """Give a command the shared flags and pass it `settings`, made from flags, variables and file."""
-
-    @click.option("--kafka", metavar="HOST:PORT,...", help="Kafka bootstrap servers.  [USAGE_KAFKA]")
-    @click.option("--clickhouse", metavar="URL", help="ClickHouse HTTP address.  [USAGE_CLICKHOUSE]")
-    @click.option(
+_SHARED: dict[str, Callable[[Any], Any]] = {
+    "kafka": click.option("--kafka", metavar="HOST:PORT,...", help="Kafka bootstrap servers.  [USAGE_KAFKA]"),
+    "clickhouse": click.option("--clickhouse", metavar="URL", help="ClickHouse HTTP address.  [USAGE_CLICKHOUSE]"),
+    "catalog": click.option(
         "--catalog",
         type=click.Path(exists=True, path_type=Path),
         help="Catalog file, or folder of catalog files.  [USAGE_CATALOG]",
-    )
-    @click.option(
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        envvar="USAGE_CONFIG",
-        help="TOML file with settings; `usage settings` lists them.  [USAGE_CONFIG]",
-    )
-    @click.option(
-        "--secrets-dir",
-        type=click.Path(exists=True, file_okay=False, path_type=Path),
-        envvar="USAGE_SECRETS_DIR",
-        help="Folder with one file a secret, such as usage_kafka_password.  [USAGE_SECRETS_DIR]",
-    )
-    @click.option(
+    ),
+    "log_level": click.option(
         "--log-level",
         type=click.Choice(["DEBUG", "INFO", "WARNING", "ERROR"], case_sensitive=False),
         help="Least level that is logged (default INFO).  [USAGE_LOG_LEVEL]",
-    )
-    @functools.wraps(command)
-    def with_settings(*args: Any, config: Path | None, secrets_dir: Path | None, **kwargs: Any) -> R:
-        flags = {name: kwargs.pop(name) for name in _FLAGS}
-        try:
-            settings = load_settings(config, secrets_dir, **flags)
-        except ValidationError as error:
-            raise click.UsageError(_explain(error)) from None
-        return command(*args, settings=settings, **kwargs)  # type: ignore[arg-type]
+    ),
+}
+_CONFIG = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    envvar="USAGE_CONFIG",
+    help="TOML file with settings; `usage settings` lists them.  [USAGE_CONFIG]",
+)
+_SECRETS_DIR = click.option(
+    "--secrets-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    envvar="USAGE_SECRETS_DIR",
+    help="Folder with one file a secret, such as usage_kafka_password.  [USAGE_SECRETS_DIR]",
+)
 
-    return with_settings
+
+def options_for(*names: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
+    """Give a command the named shared flags and pass it `settings`, made from flags, variables and file."""
+
+    def decorate(command: Callable[P, R]) -> Callable[..., R]:
+        @functools.wraps(command)
+        def with_settings(*args: Any, config: Path | None, secrets_dir: Path | None, **kwargs: Any) -> R:
+            flags = {name: kwargs.pop(name) for name in names}
+            try:
+                settings = load_settings(config, secrets_dir, **flags)
+            except ValidationError as error:
+                raise click.UsageError(_explain(error)) from None
+            return command(*args, settings=settings, **kwargs)  # type: ignore[arg-type]
+
+        decorated: Callable[..., R] = with_settings
+        for option in [_SECRETS_DIR, _CONFIG, *(_SHARED[name] for name in reversed(names))]:
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+settings_options = options_for("kafka", "clickhouse", "catalog", "log_level")
+"""All of the shared flags."""
 
 
 def required_catalog(settings: Settings) -> Path:

@@ -8,6 +8,8 @@ import orjson
 
 from pipeline.domain.rejects import MALFORMED, Rejected
 
+_SPACE = b" \t\r\n"
+_DIGITS_MAX = 19
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
 
@@ -35,8 +37,10 @@ def parse_json(value: bytes) -> Any:
 
 def _parse_tolerantly(value: bytes, reason: str) -> Any:
     """Return what can be told of a JSON text that is not flawless; slow, and for such texts only."""
+    if not value.lstrip(_SPACE).startswith((b"{", b"[")):
+        raise Rejected(MALFORMED, f"not JSON: {reason}")
     try:
-        decoded = json.loads(value.decode(), object_pairs_hook=_object, parse_constant=_constant)
+        decoded = json.loads(value.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
     except ValueError:
         raise Rejected(MALFORMED, f"not JSON: {reason}".replace("\n", " ")) from None
     except RecursionError:
@@ -67,6 +71,11 @@ def _has_each_key_once(value: bytes, decoded: Any) -> bool:
     and when there are only as many as keys decoded, none was written twice.
     """
     return value.count(b'":') == count_keys(decoded) and _SPACED_COLON.search(value) is None
+
+
+def _integer(digits: str) -> int | float:
+    """Return an integer; one that is far out of every range as a float, as orjson does."""
+    return int(digits) if len(digits) <= _DIGITS_MAX else float(digits)
 
 
 def _constant(name: str) -> Faulty:

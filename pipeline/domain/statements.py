@@ -146,9 +146,15 @@ class StatementBuilder:
     def statements(self) -> list[Statement]:
         """Return the statements in the order of (customer, app, period)."""
         return [
-            Statement(*key, tuple(StatementRow(*names, *sums) for names, sums in sorted(rows.items())))
+            Statement(*key, tuple(_row(names, sums) for names, sums in sorted(rows.items())))
             for key, rows in sorted(self._sums.items())
         ]
+
+
+def _row(names: tuple[str, str], sums: list[int]) -> StatementRow:
+    feature, unit = names
+    quantity, included, granted, overage, blocked, charge_pico = sums
+    return StatementRow(feature, unit, quantity, included, granted, overage, blocked, charge_pico)
 
 
 def format_exact(pico: int) -> str:

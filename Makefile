@@ -1,0 +1,44 @@
+# Everything for users and developers starts here; `make help` lists it.
+SHELL := /bin/sh
+PYTHON ?= python3
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: help setup run test check format bench clean
+
+help:  ## show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.ready  ## install everything into .venv (PyPI only)
+
+.uv/bin/uv:
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/.ready: pyproject.toml uv.lock | $(filter .uv/bin/uv,$(UV))
+	$(UV) sync --locked --quiet --python $(PYTHON)
+	@touch $@
+
+run: setup  ## do the main job once: usage -> Kafka -> Faust -> ClickHouse -> statements
+	.venv/bin/usage demo
+
+test: setup check  ## style, types, import rules, dead code, all tests
+	.venv/bin/pytest
+
+check: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/vulture
+
+format: setup  ## format the code
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+bench: setup  ## measure the pure rating: events/s/core, us per event
+	.venv/bin/python -m bench.rate
+
+clean:  ## remove what make made, but no data
+	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

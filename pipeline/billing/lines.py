@@ -1,0 +1,36 @@
+"""Lines as ClickHouse shows them, in the form of R7.1."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+
+from pipeline.domain.money import PICO
+
+AMOUNTS = ("cost", "cost_charged", "margin", "surcharge", "charge", "provider_reward", "builder_earnings")
+"""Columns of `usage.lines_v1` that are amounts: Decimal(38, 12) of the currency (R5.3)."""
+
+_ALL = "SELECT * FROM usage.lines_v1 ORDER BY customer, seq"
+_SETTINGS = {
+    "output_format_json_quote_64bit_integers": 0,
+    "output_format_json_quote_decimals": 1,
+    "date_time_output_format": "iso",
+}
+
+
+def read_lines(client: Client) -> Iterator[dict[str, Any]]:
+    """Yield every line of `usage.lines_v1` by customer and seq, as R7.1 names its fields: amounts in picodollars."""
+    with client.raw_stream(_ALL, fmt="JSONEachRow", settings=_SETTINGS) as stream:
+        for row in stream:
+            fields = json.loads(row)
+            for name in AMOUNTS:
+                fields[f"{name}_pico"] = _pico(fields.pop(name))
+            yield fields
+
+
+def _pico(text: str) -> int:
+    """Return a decimal as ClickHouse writes it, without trailing zeros, as picodollars."""
+    whole, _, fraction = text.partition(".")
+    sign = -1 if whole.startswith("-") else 1
+    return sign * (abs(int(whole)) * PICO + int(fraction.ljust(12, "0")))

@@ -1,0 +1,31 @@
+"""`usage sink`: move rated lines from Kafka to ClickHouse."""
+
+import asyncio
+import logging
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.cli.options import log_to_stderr, settings_options
+from pipeline.settings import Settings
+from pipeline.sink import run_sink
+
+
+@click.command("sink")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write when the sink has its partitions.",
+)
+@settings_options
+def sink_command(ready_file: Path | None, settings: Settings) -> None:
+    """Move rated lines from the topic usage.lines to ClickHouse, until SIGTERM or Ctrl-C.
+
+    Several sinks share the topic's partitions. While ClickHouse is away the sink waits, and loses nothing.
+    """
+    log_to_stderr(settings)
+    if settings.log_level != "DEBUG":
+        logging.getLogger("aiokafka").setLevel(logging.WARNING)
+        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it logs, it raises too
+    sys.exit(asyncio.run(run_sink(settings, on_ready=ready_file.touch if ready_file else None)))

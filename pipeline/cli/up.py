@@ -1,0 +1,78 @@
+"""`usage up`: the whole pipeline on this machine."""
+
+import asyncio
+import json
+import signal
+import time
+from pathlib import Path
+
+import click
+
+from pipeline.cli.catalogs import load_or_explain
+from pipeline.cli.options import options_for, required_catalog
+from pipeline.embedded.process import GaveUp
+from pipeline.embedded.stack import Stack, StackError
+from pipeline.settings import Settings
+
+
+@click.command("up")
+@click.option(
+    "--data",
+    default=".usage",
+    show_default=True,
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the broker and ClickHouse; what is in it survives a restart.",
+)
+@click.option("--kafka-port", default=9092, show_default=True, help="Port of Kafka on 127.0.0.1; 0 = any free one.")
+@click.option("--clickhouse-port", default=8123, show_default=True, help="Port of ClickHouse; 0 = any free one.")
+@click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many workers.")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write, as JSON with the addresses, when all is ready.",
+)
+@options_for("catalog", "log_level")
+def up_command(
+    data: Path, kafka_port: int, clickhouse_port: int, workers: int, ready_file: Path | None, settings: Settings
+) -> None:
+    """Run broker, ClickHouse, topics, migrations, workers and the sink in the foreground, until Ctrl-C.
+
+    What dies is started again. For a laptop, a test or a demonstration; docker-compose.yml has the real servers.
+    """
+    load_or_explain(required_catalog(settings))
+    stack_arguments = {"kafka_port": kafka_port, "clickhouse_port": clickhouse_port, "workers": workers}
+    try:
+        asyncio.run(_run(settings, data, stack_arguments, ready_file))
+    except (StackError, GaveUp, TimeoutError) as error:
+        raise click.ClickException(str(error)) from None
+    finally:
+        if ready_file is not None:
+            ready_file.unlink(missing_ok=True)
+
+
+async def _run(settings: Settings, data: Path, stack_arguments: dict[str, int], ready_file: Path | None) -> None:
+    task = asyncio.current_task()
+    assert task is not None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        async with Stack(settings, data, log=_log, **stack_arguments) as stack:
+            addresses = {"kafka": stack.settings.kafka, "clickhouse": stack.settings.clickhouse}
+            _log("up", f"ready: Kafka {addresses['kafka']}, ClickHouse {addresses['clickhouse']}; Ctrl-C stops all")
+            if ready_file is not None:
+                _write_whole(ready_file, json.dumps(addresses))
+            await stack.run()
+    except asyncio.CancelledError:
+        _log("up", "stopped")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that nobody reads half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n")
+    partial.replace(path)
+
+
+def _log(name: str, line: str) -> None:
+    click.echo(f"{time.strftime('%H:%M:%S')} {name:<10} | {line}")

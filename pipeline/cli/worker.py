@@ -1,0 +1,29 @@
+"""`usage worker`: rate usage events from Kafka."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from pipeline.cli.catalogs import load_or_explain
+from pipeline.cli.options import log_to_stderr, options_for, required_catalog
+from pipeline.settings import Settings
+from pipeline.stream.worker import run_worker
+
+
+@click.command("worker")
+@click.option(
+    "--ready-file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write when the worker has its partitions and their states.",
+)
+@options_for("kafka", "catalog", "log_level")
+def worker_command(ready_file: Path | None, settings: Settings) -> None:
+    """Rate usage events and grants from Kafka; write lines, dead letters and alerts back to it.
+
+    Start as many as there are cores, up to the number of partitions. SIGTERM or Ctrl-C finishes the round at hand,
+    commits and leaves the group.
+    """
+    log_to_stderr(settings)
+    catalog = load_or_explain(required_catalog(settings))
+    sys.exit(run_worker(settings, catalog, on_ready=ready_file.touch if ready_file else None))

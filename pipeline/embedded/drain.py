@@ -1,0 +1,65 @@
+"""Waiting until what was fed has gone all the way: every consumer group has committed up to the end of its topics."""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.settings import Settings
+from pipeline.settings.clients import kafka_arguments
+from pipeline.stream.topics import LINES_TOPIC
+
+_POLL_S = 0.1
+
+
+class NotDrained(Exception):  # noqa: N818 - says what happened
+    """Something was not consumed in time; the message says what."""
+
+
+async def wait_drained(settings: Settings, timeout_s: float, on_lag: Callable[[int], None] = lambda _: None) -> None:
+    """Return when workers and sink have consumed all that the topics held when they were asked.
+
+    `on_lag` is told how many records of `usage.events` and `billing.grants` are still to be rated. Raises NotDrained.
+    """
+    admin = AIOKafkaAdminClient(**kafka_arguments(settings))
+    consumer = AIOKafkaConsumer(**kafka_arguments(settings), enable_auto_commit=False)
+    await admin.start()
+    await consumer.start()
+    deadline = time.monotonic() + timeout_s
+    try:
+        for group, topics in (
+            (settings.worker_group, (EVENTS_TOPIC, GRANTS_TOPIC)),
+            (settings.sink_group, (LINES_TOPIC,)),
+        ):
+            ends = await consumer.end_offsets(await _partitions(admin, topics))
+            while lag := _lag(ends, await _committed(admin, group)):
+                if group == settings.worker_group:
+                    on_lag(lag)
+                if time.monotonic() > deadline:
+                    raise NotDrained(f"group {group} is still {lag} records behind after {timeout_s:g} s")
+                await asyncio.sleep(_POLL_S)
+    finally:
+        await consumer.stop()
+        await admin.close()
+    on_lag(0)
+
+
+async def _partitions(admin: AIOKafkaAdminClient, topics: tuple[str, ...]) -> list[TopicPartition]:
+    described = await admin.describe_topics(list(topics))
+    return [
+        TopicPartition(topic["topic"], partition["partition"])
+        for topic in described
+        for partition in topic["partitions"]
+    ]
+
+
+async def _committed(admin: AIOKafkaAdminClient, group: str) -> dict[TopicPartition, int]:
+    offsets = await admin.list_consumer_group_offsets(group)
+    return {partition: metadata.offset for partition, metadata in offsets.items()}
+
+
+def _lag(ends: Mapping[TopicPartition, int], committed: Mapping[TopicPartition, int]) -> int:
+    return sum(end - max(0, committed.get(partition, 0)) for partition, end in ends.items())

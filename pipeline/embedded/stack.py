@@ -1,0 +1,183 @@
+"""The whole pipeline on one machine: broker, ClickHouse, topics, migrations, workers and the sink."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import socket
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+import clickhouse_connect
+from pydantic import SecretStr
+
+from pipeline.embedded import broker, clickhouse
+from pipeline.embedded.process import ChildProcess
+from pipeline.settings import Settings
+from pipeline.settings.clients import clickhouse_arguments
+from pipeline.sink.migrations import migrate
+from pipeline.stream.topics import ensure_topics
+
+LOOPBACK = "127.0.0.1"
+_SERVER_TIMEOUT_S = 30.0
+_READY_TIMEOUT_S = 60.0
+_OURS_STOP_TIMEOUT_S = 20.0
+_POLL_S = 0.05
+
+
+class StackError(Exception):
+    """The stack cannot run; the message says why and what to do."""
+
+
+class Stack:
+    """The running stack. Use it as an asynchronous context: inside, everything is ready.
+
+    `settings` become those that any other process needs to reach it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        data: Path,
+        *,
+        kafka_port: int,
+        clickhouse_port: int,
+        workers: int,
+        log: Callable[[str, str], None],
+    ) -> None:
+        self.settings = settings.model_copy(
+            update={
+                "kafka": f"{LOOPBACK}:{_port('Kafka', kafka_port)}",
+                "clickhouse": f"http://{LOOPBACK}:{_port('ClickHouse', clickhouse_port)}",
+            }
+        )
+        self._data = data
+        self._workers = workers
+        self._log = log
+        self._environment = {**os.environ, **environment_of(self.settings)}
+        self._children: list[ChildProcess] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._lock: IO[str] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._data.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(self._data)
+        try:
+            await self._start()
+        except BaseException:
+            await self._stop()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._stop()
+
+    async def run(self) -> None:
+        """Run until cancelled. Raises GaveUp when a process keeps dying."""
+        await asyncio.gather(*self._tasks)
+
+    async def _start(self) -> None:
+        kafka_port, clickhouse_port = (
+            int(address.rpartition(":")[2]) for address in (self.settings.kafka, self.settings.clickhouse)
+        )
+        self._spawn("kafka", broker.broker_command(self._data / "kafka", kafka_port), broker.STOP_TIMEOUT_S)
+        command = clickhouse.clickhouse_command(self._data / "clickhouse", clickhouse_port)
+        self._spawn("clickhouse", command, clickhouse.STOP_TIMEOUT_S)
+        await self._while_alive(
+            broker.wait_for_broker(self.settings.kafka, _SERVER_TIMEOUT_S),
+            clickhouse.wait_for_clickhouse(self.settings.clickhouse, _SERVER_TIMEOUT_S),
+        )
+        await ensure_topics(self.settings)
+        await asyncio.to_thread(_migrate, self.settings)
+        ready_files = [self._spawn_ours(f"worker-{number}", "worker") for number in range(1, self._workers + 1)]
+        ready_files.append(self._spawn_ours("sink", "sink"))
+        await self._while_alive(_all_exist(ready_files))
+
+    async def _while_alive(self, *conditions: Coroutine[Any, Any, None]) -> None:
+        """Wait until all conditions hold. Raises GaveUp when a process is given up on before."""
+        waiter = asyncio.ensure_future(_all(conditions))
+        done, _ = await asyncio.wait({waiter, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        if waiter not in done:
+            waiter.cancel()
+        for task in done:
+            task.result()
+
+    def _spawn(self, name: str, command: list[str], stop_timeout_s: float) -> None:
+        child = ChildProcess(name, command, self._environment, self._log, stop_timeout_s)
+        self._children.append(child)
+        self._tasks.append(child.start())
+
+    def _spawn_ours(self, name: str, command: str) -> Path:
+        ready_file = self._data / f"{name}.ready"
+        ready_file.unlink(missing_ok=True)
+        arguments = [sys.executable, "-m", "pipeline", command, "--ready-file", str(ready_file)]
+        self._spawn(name, arguments, _OURS_STOP_TIMEOUT_S)
+        return ready_file
+
+    async def _stop(self) -> None:
+        """Stop workers and sink together, then the servers that they need."""
+        servers, ours = self._children[:2], self._children[2:]
+        await asyncio.gather(*(child.stop() for child in ours))
+        await asyncio.gather(*(child.stop() for child in servers))
+        if self._lock is not None:
+            self._lock.close()
+
+
+def _migrate(settings: Settings) -> None:
+    with contextlib.closing(clickhouse_connect.get_client(**clickhouse_arguments(settings))) as client:
+        migrate(client)
+
+
+def environment_of(settings: Settings) -> dict[str, str]:
+    """Return the USAGE_* variables that make a process run with these very settings."""
+    result = {}
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        if value is not None:
+            text = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            result[f"USAGE_{name.upper()}"] = text
+    return result
+
+
+def _port(name: str, port: int) -> int:
+    """Return a port on the loopback interface, any free one for 0. Raises StackError when it is taken."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError as error:
+            option = f"--{name.lower()}-port"
+            raise StackError(
+                f"port {port} for {name} is taken ({error.strerror}); give another with {option}"
+            ) from None
+        return int(probe.getsockname()[1])
+
+
+def _lock(data: Path) -> IO[str]:
+    """Hold the folder for this stack alone. Raises StackError when another one has it."""
+    lock = (data / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StackError(f"another stack runs on {data}; stop it, or give another folder with --data") from None
+    return lock
+
+
+async def _all(conditions: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*conditions)
+
+
+async def _all_exist(files: list[Path]) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_READY_TIMEOUT_S):
+            while not all(file.exists() for file in files):  # noqa: ASYNC110 - made by other processes
+                await asyncio.sleep(_POLL_S)
+            return
+    missing = ", ".join(file.stem for file in files if not file.exists())
+    raise StackError(f"not ready after {_READY_TIMEOUT_S:g} s: {missing}; see the log above")

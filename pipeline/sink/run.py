@@ -1,0 +1,230 @@
+"""The sink: `usage.lines` to ClickHouse, with manual commits after acknowledged inserts (DESIGN 5).
+
+Its only promise to Kafka is a position, and the position follows the insert: whatever happens, lines are inserted at
+least once, and the views show each line once.
+"""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from pipeline.settings import Settings
+from pipeline.settings.clients import kafka_arguments
+from pipeline.sink.blocks import BLOCK_BYTES_MAX, Block, Waiting
+from pipeline.sink.dead_letters import DeadLetters
+from pipeline.sink.flush import Flusher, TooManyRefused, persist
+from pipeline.sink.store import LineStore
+
+log = logging.getLogger(__name__)
+
+LINES_TOPIC = "usage.lines"
+IDLE_WAIT_MS = 200
+"""How long a fetch waits when nothing is pending; also how soon a stop is seen."""
+STOP_GRACE_S = 10.0
+"""How long the last flush may take after a stop; what it does not finish is sent again by the next sink."""
+PROGRESS_S = 30.0
+_POLL_INTERVAL_MS_MAX = 2**31 - 1
+
+
+async def run_sink(settings: Settings, *, on_ready: Callable[[], None] | None = None) -> int:
+    """Run a sink until SIGTERM or SIGINT, and return the exit code: 0 after a stop, 1 when it cannot go on.
+
+    `on_ready` is called once, when the sink has its partitions and ClickHouse answers.
+    """
+    sink = Sink(settings, on_ready)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, sink.stop)
+    try:
+        await sink.run()
+    except (TooManyRefused, KafkaError) as failure:
+        log.critical("%s", failure)
+        return 1
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)
+    return 0
+
+
+class Sink:
+    """Gathers, flushes, commits. Partitions that are taken away end a flush at once: their new owner has the data too."""
+
+    def __init__(self, settings: Settings, on_ready: Callable[[], None] | None = None) -> None:
+        self._rows_max = settings.sink_rows_max
+        self._wait_s = settings.sink_wait_ms_max / 1000
+        self._settings = settings
+        self._on_ready = on_ready
+        self._waiting = Waiting()
+        self._assignment = _Assignment()
+        self._stopping = asyncio.Event()
+        self._progress = _Progress()
+
+    def stop(self) -> None:
+        """Flush what is there, commit it, leave the group."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Run until `stop`. Raises TooManyRefused, and KafkaError for what waiting does not mend."""
+        store = LineStore(self._settings)
+        dead_letters = DeadLetters(self._settings)
+        consumer = self._consumer()
+        try:
+            await self._until_stop(persist("ClickHouse", store.connect))
+            await self._until_stop(persist("Kafka", consumer.start))
+            if not self._stopping.is_set():
+                await self._pump(consumer, Flusher(store, dead_letters))
+        finally:
+            await consumer.stop()
+            await dead_letters.close()
+            await store.close()
+        log.info("sink stopped: %d rows in %d inserts", self._progress.rows, self._progress.blocks)
+
+    def _consumer(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(
+            **kafka_arguments(self._settings),
+            client_id="usage-sink",
+            group_id=self._settings.sink_group,
+            auto_offset_reset="earliest",
+            enable_auto_commit=False,
+            max_partition_fetch_bytes=BLOCK_BYTES_MAX // 4,
+            fetch_max_bytes=BLOCK_BYTES_MAX,
+            # A sink that waits for ClickHouse fetches nothing; the group must not take that for death.
+            max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
+            metadata_max_age_ms=30_000,
+        )
+        consumer.subscribe([LINES_TOPIC], listener=self._assignment)
+        return consumer
+
+    async def _pump(self, consumer: AIOKafkaConsumer, flusher: Flusher) -> None:
+        while True:
+            block = await self._gather(consumer)
+            if block is None:
+                return
+            if await self._flush(flusher, block):
+                await _commit(consumer, block.next_offsets)
+                self._progress.flushed(block, consumer)
+
+    async def _gather(self, consumer: AIOKafkaConsumer) -> Block | None:
+        """Return a block when there are rows enough, or when the first have waited long enough; None at the end."""
+        deadline: float | None = None
+        while True:
+            now = time.monotonic()
+            if deadline is None and not self._waiting.empty:
+                deadline = now + self._wait_s
+            due = deadline is not None and now >= deadline
+            if not self._waiting.empty and (due or self._waiting.rows >= self._rows_max or self._stopping.is_set()):
+                return self._waiting.take(self._rows_max)
+            if self._stopping.is_set():
+                return None
+            wait_ms = IDLE_WAIT_MS if deadline is None else min(IDLE_WAIT_MS, int((deadline - now) * 1000) + 1)
+            fetched = await consumer.getmany(timeout_ms=wait_ms)
+            if self._assignment.take_revoked():
+                # What waited belongs to an assignment that is over. What was just fetched belongs to the present one.
+                self._waiting.clear()
+                deadline = None
+            self._waiting.add(fetched)
+            self._report_ready(consumer)
+
+    async def _flush(self, flusher: Flusher, block: Block) -> bool:
+        """Flush a block, unless its partitions are taken away or the time after a stop runs out: tell whether it is in."""
+        flush = asyncio.create_task(flusher.flush(block))
+        revoked = asyncio.create_task(self._assignment.revoked.wait())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({flush, revoked, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if not flush.done() and not revoked.done():
+                await asyncio.wait({flush, revoked}, timeout=STOP_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
+            if flush.done():
+                flush.result()
+                return True
+            log.warning("gave up an insert of %d rows: it will be sent again", block.rows)
+            self._waiting.clear()
+            return False
+        finally:
+            for task in (flush, revoked, stopping):
+                task.cancel()
+            await asyncio.gather(flush, revoked, stopping, return_exceptions=True)
+
+    async def _until_stop(self, work: Coroutine[Any, Any, None]) -> None:
+        """Await work, or its cancellation by a stop."""
+        task = asyncio.create_task(work)
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({task, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            stopping.cancel()
+            await asyncio.gather(task, stopping, return_exceptions=True)
+
+    def _report_ready(self, consumer: AIOKafkaConsumer) -> None:
+        if self._on_ready is not None and self._assignment.assigned:
+            on_ready, self._on_ready = self._on_ready, None
+            partitions = sorted(place.partition for place in consumer.assignment())
+            log.info("sink ready: %s, partitions %s", LINES_TOPIC, partitions)
+            on_ready()
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes when the group takes partitions away."""
+
+    def __init__(self) -> None:
+        self.revoked = asyncio.Event()
+        self.assigned = False
+
+    def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
+        """Note that what was fetched so far is no longer ours to commit."""
+        if revoked:
+            self.revoked.set()
+
+    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - the signature is aiokafka's
+        """Note that the group has dealt out its partitions."""
+        self.assigned = True
+
+    def take_revoked(self) -> bool:
+        """Tell whether partitions were taken away since the last call."""
+        revoked = self.revoked.is_set()
+        self.revoked.clear()
+        return revoked
+
+
+async def _commit(consumer: AIOKafkaConsumer, next_offsets: Mapping[TopicPartition, int]) -> None:
+    """Commit positions. A commit that fails costs nothing but inserting again: the views do not notice."""
+    try:
+        await consumer.commit(dict(next_offsets))
+    except (CommitFailedError, IllegalStateError):
+        log.info("the group was dealt out anew before a commit: the block may be sent again")
+    except KafkaError as failure:
+        log.warning("a commit failed, the next one covers it: %s", failure)
+
+
+class _Progress:
+    """Says now and then how far the sink is."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.blocks = 0
+        self._said_at = time.monotonic()
+        self._said_rows = 0
+
+    def flushed(self, block: Block, consumer: AIOKafkaConsumer) -> None:
+        """Count a block; log a line when the last one is long ago."""
+        self.rows += block.rows
+        self.blocks += 1
+        now = time.monotonic()
+        passed = now - self._said_at
+        if passed < PROGRESS_S:
+            return
+        behind = sum(
+            max(0, (consumer.highwater(place) or 0) - next_offset) for place, next_offset in block.next_offsets.items()
+        )
+        rate = (self.rows - self._said_rows) / passed
+        log.info("%d rows in, %.0f rows/s, %d messages behind", self.rows, rate, behind)
+        self._said_at, self._said_rows = now, self.rows

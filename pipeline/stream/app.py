@@ -1,0 +1,103 @@
+"""The Faust app of the worker: two agents, one table, Faust's group, assignment, recovery and commit."""
+
+from collections.abc import Callable
+from typing import Any
+
+import faust
+
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.observe.counters import Counters
+from pipeline.settings import Settings
+from pipeline.stream.bundles import BundleSchema
+from pipeline.stream.consumer import BundleTransport
+from pipeline.stream.rounds import Rounds
+from pipeline.stream.tables import LedgerFactory, LedgerTable, LedgerTables
+
+BUNDLES_BUFFERED_MAX = 4096
+"""Bundles on their way to an agent; at 80 % Faust stops a partition for a second, so it must never be reached. What is
+held is bounded by worker_buffer_bytes_max."""
+
+
+class WorkerBoot(faust.App.BootStrategy):  # type: ignore[misc]  # faust is untyped
+    """Start neither Faust's producer, which nothing of ours uses, nor its web server."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class WorkerApp(faust.App):  # type: ignore[misc]  # faust is untyped
+    """A Faust app whose consumer hands over bundles, whose table holds ledgers, and which stops at the first error."""
+
+    BootStrategy = WorkerBoot
+    mundane_level = "debug"
+
+    settings: Settings
+    counters: Counters
+    ledgers: LedgerTable
+    rounds: Rounds
+
+    def __init__(self, settings: Settings, counters: Counters, **options: Any) -> None:
+        self.settings = settings
+        self.counters = counters
+        self.on_recovered: Callable[[list[int], int], None] = lambda partitions, restored: None
+        super().__init__(settings.worker_group, **options)
+
+    def _new_transport(self) -> BundleTransport:
+        return BundleTransport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Create none: all state is in memory and in the changelog."""
+
+    async def on_start(self) -> None:
+        """Connect our own producer before anything can arrive."""
+        await super().on_start()
+        await self.rounds.start()
+
+    async def on_stop(self) -> None:
+        """Finish the rounds under way before the consumer commits and leaves the group."""
+        await self.rounds.stop()
+        await super().on_stop()
+
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+        """Stop the worker: Faust would commit the event at which the agent failed, and go on."""
+        await self.crash(exc)
+
+
+def create_app(settings: Settings, new_ledger: LedgerFactory, counters: Counters | None = None) -> WorkerApp:
+    """Return the app of one worker process; `new_ledger` makes the empty ledger of a partition."""
+    app = WorkerApp(
+        settings,
+        counters or Counters(),
+        broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
+        TableManager=LedgerTables,
+        Table=LedgerTable,
+        store="memory://",
+        broker_commit_interval=settings.worker_commit_ms / 1000,
+        broker_session_timeout=settings.worker_session_ms / 1000,  # bounds Faust's rebalance callbacks
+        stream_buffer_maxsize=BUNDLES_BUFFERED_MAX,
+        stream_wait_empty=False,  # what is not finished is done again; waiting for it can block a rebalance
+        stream_recovery_delay=0.0,
+        table_standby_replicas=0,  # of no use to a store in memory (EVIDENCE 2)
+        topic_disable_leader=True,
+        topic_allow_declare=False,  # `usage topics` creates them
+        web_enabled=False,
+    )
+    app.rounds = Rounds(app)
+    app.ledgers = app.Table("ledgers", key_type=bytes, value_type=bytes, partitions=settings.partitions)
+    app.ledgers.new_ledger = new_ledger
+    add_agents(app)
+    return app
+
+
+def add_agents(app: WorkerApp) -> None:
+    """Add an agent for each source topic; both hand their bundles to the rounds, which merge the topics by partition."""
+
+    @app.agent(app.topic(EVENTS_TOPIC, schema=BundleSchema()), name="rate_events", concurrency=1)  # type: ignore[untyped-decorator]
+    async def rate_events(stream: Any) -> None:
+        async for bundle in stream.noack():
+            app.rounds.deliver(bundle)
+
+    @app.agent(app.topic(GRANTS_TOPIC, schema=BundleSchema()), name="apply_grants", concurrency=1)  # type: ignore[untyped-decorator]
+    async def apply_grants(stream: Any) -> None:
+        async for bundle in stream.noack():
+            app.rounds.deliver(bundle)

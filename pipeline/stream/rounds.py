@@ -1,0 +1,195 @@
+"""Rounds of work: take what has come of a partition, rate it, write outputs, write states, settle (DESIGN 4)."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from faust.types import TP
+from mode import Service
+
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.rating.ledger import Effects, Ledger
+from pipeline.stream.bundles import Bundle
+from pipeline.stream.effects import EffectWriter
+from pipeline.stream.ends import EndOffsets, LogEnds
+from pipeline.stream.merge import Ends, Merge, Side
+
+ROUND_RECORDS_MAX = 20_000
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """One partition's work: what has come, whose states, and the task that does it."""
+
+    def __init__(self, partition: int, merge: Merge, ledger: Ledger, epochs: Mapping[TP, int]) -> None:
+        self.partition = partition
+        self.merge = merge
+        self.ledger = ledger
+        self.epochs = epochs
+        self.arrived = asyncio.Event()
+        self.busy = False
+        """In a round: it must not be cancelled, its effects are being written."""
+        self.task: asyncio.Task[None] | None = None
+
+    def sides(self) -> list[tuple[TP, Side]]:
+        """Return both topics with what has come of them."""
+        return [(TP(EVENTS_TOPIC, self.partition), self.merge.events), (TP(GRANTS_TOPIC, self.partition), self.merge.grants)]
+
+
+class Rounds(Service):  # type: ignore[misc]  # mode is untyped
+    """Run the rounds of the assigned partitions, each partition for itself."""
+
+    mundane_level = "debug"
+
+    def __init__(self, app: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.app = app
+        self._writer = EffectWriter(app.settings, app.counters)
+        self._ends = EndOffsets(app.settings)
+        self._desks: dict[int, Desk] = {}
+        self._halted = True
+
+    async def on_start(self) -> None:
+        """Connect to Kafka."""
+        await asyncio.gather(self._writer.start(), self._ends.start())
+
+    async def on_stop(self) -> None:
+        """Finish the rounds under way, and disconnect."""
+        await self.halt()
+        await self._ends.stop()
+        await self._writer.stop()
+
+    def begin(self, positions: Mapping[TP, int], epochs: Mapping[TP, int]) -> None:
+        """Begin to work on the partitions that were just assigned, sought and recovered."""
+        settings = self.app.settings
+        self._ends.watch(positions)
+        self._halted = False
+        for partition in {tp.partition for tp in positions}:
+            merge = Merge(
+                positions[TP(EVENTS_TOPIC, partition)],
+                positions[TP(GRANTS_TOPIC, partition)],
+                settings.merge_wait_ms / 1000,
+                settings.merge_hold_ms / 1000,
+            )
+            desk = Desk(partition, merge, self.app.ledgers.data.ledgers[partition], epochs)
+            self._desks[partition] = desk
+            desk.task = asyncio.create_task(self._work(desk))
+
+    async def halt(self) -> None:
+        """Begin no further round, finish those under way, and forget the partitions.
+
+        Ends the worker when a round cannot be finished in time: it must not write on after its partitions are another's.
+        """
+        self._halted = True
+        tasks = [desk.task for desk in self._desks.values() if desk.task is not None]
+        for desk in self._desks.values():
+            if desk.task is not None and not desk.busy:
+                desk.task.cancel()
+        self._desks = {}
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self.app.settings.worker_rebalance_ms / 1000 / 2)
+            if late:
+                await self.app.crash(TimeoutError(f"{len(late)} rounds could not be finished before partitions were given up"))
+
+    def deliver(self, bundle: Bundle) -> None:
+        """Take what an agent has received."""
+        desk = self._desks.get(bundle.partition)
+        if desk is None or desk.epochs[TP(bundle.topic, bundle.partition)] != bundle.epoch:
+            return  # read before the partition was sought anew: it comes again
+        side = desk.merge.events if bundle.topic == EVENTS_TOPIC else desk.merge.grants
+        side.add(bundle.start, bundle.records, bundle.position, time.monotonic())
+        if side.bytes >= self.app.settings.worker_buffer_bytes_max:
+            self.app.consumer.on_buffer_full(TP(bundle.topic, bundle.partition))
+        desk.arrived.set()
+
+    async def lag(self) -> int:
+        """Return how many offsets of the sources lie before us."""
+        if not self._desks:
+            return 0
+        ends = (await self._ends.fresh()).offsets
+        sides = [pair for desk in self._desks.values() for pair in desk.sides()]
+        return sum(max(0, ends.get(tp, 0) - side.next_offset()) for tp, side in sides)
+
+    async def _work(self, desk: Desk) -> None:
+        try:
+            while not self._halted:
+                records = await self._next_records(desk)
+                if records:
+                    desk.busy = True
+                    await self._round(desk, records)
+                    desk.busy = False
+        except asyncio.CancelledError:
+            raise
+        except Exception as failure:  # noqa: BLE001 - whatever it is, nothing may be settled after it
+            log.critical(
+                "partition %d: the worker stops, nothing after the last commit is lost: %s: %s. It is done again at the next "
+                "start; if it fails there too, mend the cause that the message names",
+                desk.partition,
+                type(failure).__name__,
+                failure,
+            )
+            await self.app.crash(failure)
+
+    async def _next_records(self, desk: Desk) -> list[Record]:
+        """Wait until records may be rated and return them; none when it is worth to look again."""
+        desk.arrived.clear()
+        ready_at_s = desk.merge.ready_at_s()
+        if ready_at_s is None:
+            await desk.arrived.wait()
+            return []
+        wait_s = ready_at_s - time.monotonic()
+        if wait_s > 0:
+            await _wait_for(desk.arrived, wait_s)
+            return []
+        ends = _ends_of(desk.partition, await self._ends.fresh()) if desk.merge.needs_ends() else None
+        if self._halted:
+            return []
+        records = desk.merge.take(ends, ROUND_RECORDS_MAX, self.app.settings.worker_round_bytes_max)
+        if not records and not desk.arrived.is_set():
+            await desk.arrived.wait()  # something is in the log that we have not read: it is on its way
+        return records
+
+    async def _round(self, desk: Desk, records: list[Record]) -> None:
+        """Rate records and write what follows from it: outputs, then states, then the source may be committed."""
+        for record in records:
+            _rate(desk.ledger, record)
+        effects = desk.ledger.take_effects()
+        await self._writer.write_outputs(desk.partition, effects)
+        await self._writer.write_states(desk.partition, effects)
+        limit = self.app.settings.worker_buffer_bytes_max // 2
+        for tp, side in desk.sides():
+            self.app.consumer.settle(tp, side.next_offset())
+            if side.bytes < limit:
+                self.app.consumer.on_buffer_drop(tp)
+        self._count(records, effects)
+
+    def _count(self, records: list[Record], effects: Effects) -> None:
+        counters = self.app.counters
+        events = sum(record.topic == EVENTS_TOPIC for record in records)
+        counters.add("rounds")
+        counters.add("events", effects.events)
+        counters.add("duplicates", effects.duplicates)
+        counters.add("records", events, EVENTS_TOPIC)
+        counters.add("records", len(records) - events, GRANTS_TOPIC)
+        counters.add("record_bytes", sum(len(record.value or b"") for record in records))
+
+
+def _rate(ledger: Ledger, record: Record) -> None:
+    try:
+        ledger.rate(record)
+    except Exception as failure:
+        raise RuntimeError(f"rating {record.topic}/{record.partition} offset {record.offset} failed: {failure!r}") from failure
+
+
+def _ends_of(partition: int, ends: LogEnds) -> Ends:
+    return Ends(ends.asked_at_s, ends.offsets[TP(EVENTS_TOPIC, partition)], ends.offsets[TP(GRANTS_TOPIC, partition)])
+
+
+async def _wait_for(event: asyncio.Event, timeout_s: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), timeout_s)
+    except TimeoutError:
+        return

@@ -1,0 +1,118 @@
+"""Run one worker in this process, from start to SIGTERM."""
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import uvloop
+
+from pipeline.domain.catalog import Catalog
+from pipeline.rating.ledger import Ledger
+from pipeline.settings import Settings
+from pipeline.stream.app import WorkerApp, create_app
+from pipeline.stream.tables import LedgerFactory
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+PROGRESS_S = 10.0
+STOP_S_MAX = 20.0
+"""After which a worker that cannot stop in order is ended: what is not committed is done again."""
+
+log = logging.getLogger(__name__)
+
+
+def run_worker(
+    settings: Settings,
+    catalog: Catalog,
+    on_ready: Callable[[], None] | None = None,
+    new_ledger: LedgerFactory | None = None,
+) -> int:
+    """Rate until SIGTERM or SIGINT and return the exit code: 0 when stopped in order, else 1.
+
+    `on_ready` is called once, when partitions are assigned and their states recovered ("worker ready" in the log).
+    """
+    quiet_libraries(settings)
+    return uvloop.run(_run(settings, new_ledger or (lambda: Ledger(catalog)), on_ready))
+
+
+def quiet_libraries(settings: Settings) -> None:
+    """Keep the engine's chatter out of the log, unless we debug."""
+    if settings.log_level != "DEBUG":
+        for name in ("faust", "mode", "aiokafka"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+async def _run(settings: Settings, new_ledger: LedgerFactory, on_ready: Callable[[], None] | None) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    app = create_app(settings, new_ledger)
+    _announce(app, on_ready)
+    begun_s = time.monotonic()
+    log.info("worker starting: group %s at %s", settings.worker_group, settings.kafka)
+    stopping = asyncio.create_task(stop.wait())
+    running = asyncio.create_task(_start(app))
+    progress = asyncio.create_task(_report(app))
+    await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)
+    code = _exit_code(app, running)
+    log.info("worker stopping after %.0f s", time.monotonic() - begun_s)
+    for task in (stopping, progress):
+        task.cancel()
+    await _stop(app)
+    running.cancel()
+    code = EXIT_FAILED if app.crashed else code
+    log.info("worker stopped: %s", _counted(app))
+    return code
+
+
+async def _start(app: WorkerApp) -> None:
+    """Start the app and return when it has stopped or crashed."""
+    await app.start()
+    await app.wait_until_stopped()
+
+
+def _exit_code(app: WorkerApp, running: "asyncio.Task[None]") -> int:
+    if not running.done():
+        return EXIT_OK
+    failure = running.exception() or app.crash_reason
+    log.critical("worker failed: %r", failure, exc_info=None if app.crashed else failure)  # a crash is logged already
+    return EXIT_FAILED
+
+
+async def _stop(app: WorkerApp) -> None:
+    try:
+        await asyncio.wait_for(app.stop(), STOP_S_MAX)
+    except TimeoutError:
+        log.critical("worker could not stop within %.0f s: ending it; what was not committed is rated again", STOP_S_MAX)
+        logging.shutdown()
+        os._exit(EXIT_FAILED)
+
+
+def _announce(app: WorkerApp, on_ready: Callable[[], None] | None) -> None:
+    waiting = [on_ready] if on_ready else []
+
+    def recovered(partitions: list[int], restored: int) -> None:
+        log.info("worker ready: partitions %s, %d state records recovered", partitions, restored)
+        while waiting:
+            waiting.pop()()
+
+    app.on_recovered = recovered
+
+
+async def _report(app: WorkerApp) -> None:
+    """Log the counters now and then, when they have moved."""
+    before = app.counters.shown()
+    while True:
+        await asyncio.sleep(PROGRESS_S)
+        shown = app.counters.shown()
+        if shown != before:
+            log.info("%s, lag %d", _counted(app), await app.rounds.lag())
+        before = shown
+
+
+def _counted(app: WorkerApp) -> str:
+    return ", ".join(f"{name} {value}" for name, value in app.counters.shown().items())

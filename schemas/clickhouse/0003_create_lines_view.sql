@@ -1,0 +1,43 @@
+-- Each line once, in its largest version, with every column of R7.1; amounts in the currency (R5.3).
+-- Stable: columns are only ever added, and another meaning gets another view, lines_v2.
+-- An integer times a decimal of one picodollar is exact; no float is involved.
+CREATE OR REPLACE VIEW usage.lines_v1 AS
+SELECT
+    customer,
+    seq,
+    event_id,
+    source,
+    time,
+    posted_at,
+    period,
+    late,
+    builder,
+    app,
+    plan,
+    plan_version,
+    deployment,
+    environment,
+    workspace,
+    feature,
+    model,
+    class,
+    request_type,
+    unit,
+    kind,
+    quantity,
+    included,
+    granted,
+    overage,
+    blocked,
+    input_tokens,
+    cached_input_tokens,
+    output_tokens,
+    cost_pico * toDecimal128('0.000000000001', 12) AS cost,
+    cost_charged_pico * toDecimal128('0.000000000001', 12) AS cost_charged,
+    margin_pico * toDecimal128('0.000000000001', 12) AS margin,
+    surcharge_pico * toDecimal128('0.000000000001', 12) AS surcharge,
+    charge_pico * toDecimal128('0.000000000001', 12) AS charge,
+    provider_reward_pico * toDecimal128('0.000000000001', 12) AS provider_reward,
+    builder_earnings_pico * toDecimal128('0.000000000001', 12) AS builder_earnings,
+    pools
+FROM usage.usage_lines FINAL;

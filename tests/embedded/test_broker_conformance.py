@@ -1,0 +1,361 @@
+"""What the pipeline needs of a Kafka protocol broker, checked on the embedded one and, with USAGE_TEST_KAFKA set to a
+bootstrap address, on that one too (Apache Kafka 3.8 or later)."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import TopicAlreadyExistsError
+from aiokafka.structs import OffsetAndMetadata
+
+from tests.fixtures.servers import broker_server
+
+RECORD_BYTES_MAX = 8 << 20
+GROUP_SETTINGS = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 500, "rebalance_timeout_ms": 6_000}
+
+pytestmark = pytest.mark.asyncio
+
+
+@pytest.fixture(params=["embedded", "apache"])
+def bootstrap(request: pytest.FixtureRequest) -> str:
+    """Yield the bootstrap address of each broker at hand."""
+    if request.param == "embedded":
+        return request.getfixturevalue("broker")
+    address = os.environ.get("USAGE_TEST_KAFKA")
+    if not address:
+        pytest.skip("USAGE_TEST_KAFKA is not set")
+    return address
+
+
+@pytest_asyncio.fixture
+async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
+    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await client.start()
+    yield client
+    await client.close()
+
+
+@pytest_asyncio.fixture
+async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
+    client = new_producer(bootstrap)
+    await client.start()
+    yield client
+    await client.stop()
+
+
+def new_producer(bootstrap: str) -> AIOKafkaProducer:
+    return AIOKafkaProducer(
+        bootstrap_servers=bootstrap,
+        enable_idempotence=True,
+        acks="all",
+        max_request_size=RECORD_BYTES_MAX,
+        max_batch_size=1 << 20,
+    )
+
+
+def new_consumer(bootstrap: str, *topics: str, group: str | None = None, **settings: object) -> AIOKafkaConsumer:
+    settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False, **settings}
+    if group:
+        settings |= {"group_id": group, **GROUP_SETTINGS}
+    return AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, **settings)
+
+
+async def new_topic(admin: AIOKafkaAdminClient, partitions: int = 1, **configs: str) -> str:
+    name = f"conformance-{uuid.uuid4().hex[:12]}"
+    named = {key.replace("_", "."): value for key, value in configs.items()}
+    answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=named)])
+    assert [code for _, code, *_ in answer.topic_errors] == [0]
+    return name
+
+
+async def read(bootstrap: str, topic: str, count: int, partition: int = 0, **settings: object) -> list:
+    """Return `count` records of one partition from its beginning."""
+    consumer = new_consumer(bootstrap, **settings)
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
+        consumer.assign([place])
+        await consumer.seek_to_beginning(place)
+        records: list = []
+        async with asyncio.timeout(15):
+            while len(records) < count:
+                records += (await consumer.getmany(timeout_ms=200)).get(place, [])
+        return records
+    finally:
+        await consumer.stop()
+
+
+async def end_offset(bootstrap: str, topic: str, partition: int = 0) -> int:
+    consumer = new_consumer(bootstrap)
+    await consumer.start()
+    try:
+        place = TopicPartition(topic, partition)
+        return (await consumer.end_offsets([place]))[place]
+    finally:
+        await consumer.stop()
+
+
+async def until(condition, timeout_s: float = 15) -> None:
+    """Wait until `condition()` holds."""
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+async def test_keeps_what_a_record_carries(bootstrap, admin, producer):
+    """Key, value, headers and the producer's own timestamp come back as they were sent."""
+    topic = await new_topic(admin)
+    headers = [("content-type", b"application/cloudevents+json"), ("x-usage-import", b"offline"), ("empty", b"")]
+
+    sent = await producer.send_and_wait(topic, b"v\x00\xff", key=b"acme", timestamp_ms=1_700_000_000_123, headers=headers)
+    (record,) = await read(bootstrap, topic, 1)
+
+    assert (sent.offset, sent.timestamp) == (0, 1_700_000_000_123)
+    assert (record.key, record.value, record.timestamp, record.timestamp_type) == (b"acme", b"v\x00\xff", 1_700_000_000_123, 0)
+    assert list(record.headers) == headers
+
+
+async def test_keeps_null_keys_tombstones_and_empty_values_apart(bootstrap, admin, producer):
+    """A missing key, a missing value and an empty value are three different things."""
+    topic = await new_topic(admin)
+
+    for key, value in ((None, b"x"), (b"k", None), (b"k", b""), (b"", b"y")):
+        await producer.send_and_wait(topic, value, key=key)
+
+    assert [(r.key, r.value) for r in await read(bootstrap, topic, 4)] == [(None, b"x"), (b"k", None), (b"k", b""), (b"", b"y")]
+
+
+async def test_a_batch_takes_consecutive_offsets(bootstrap, admin, producer):
+    """A batch of 500 records is appended whole, and the end offset counts its records, not its batches."""
+    topic = await new_topic(admin)
+    await producer.send_and_wait(topic, b"before")
+    batch = producer.create_batch()
+    for number in range(500):
+        assert batch.append(key=b"k%d" % number, value=b"v" * 50, timestamp=1_700_000_000_000 + number) is not None
+    batch.close()
+
+    sent = await (await producer.send_batch(batch, topic, partition=0))
+    records = await read(bootstrap, topic, 501)
+
+    assert sent.offset == 1
+    assert [r.offset for r in records] == list(range(501))
+    assert records[-1].timestamp == 1_700_000_000_499
+    assert await end_offset(bootstrap, topic) == 501
+
+
+async def test_many_concurrent_sends_keep_their_order(bootstrap, admin, producer):
+    """2,000 unawaited idempotent sends arrive once each and in order."""
+    topic = await new_topic(admin)
+
+    acks = [await producer.send(topic, b"%d" % number, partition=0) for number in range(2_000)]
+    offsets = [ack.offset for ack in await asyncio.gather(*acks)]
+
+    assert offsets == list(range(2_000))
+    assert [int(r.value) for r in await read(bootstrap, topic, 2_000)] == list(range(2_000))
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lz4", "zstd"])
+async def test_compressed_batches_come_back(bootstrap, admin, compression):
+    """A compressed batch counts its records, and is read back."""
+    if compression == "zstd":
+        pytest.importorskip("cramjam")
+    topic = await new_topic(admin)
+    try:
+        client = AIOKafkaProducer(bootstrap_servers=bootstrap, compression_type=compression, linger_ms=20, acks="all")
+    except RuntimeError as missing:
+        pytest.skip(str(missing))
+    await client.start()
+
+    acks = [await client.send(topic, b"x" * 1000, partition=0) for _ in range(100)]
+    await asyncio.gather(*acks)
+    await client.stop()
+
+    assert len(await read(bootstrap, topic, 100)) == 100
+    assert await end_offset(bootstrap, topic) == 100
+
+
+async def test_takes_a_record_of_5_mb(bootstrap, admin, producer):
+    """A topic that allows it takes a record of 5 MB, which a consumer with a smaller fetch size still gets."""
+    topic = await new_topic(admin, max_message_bytes=str(RECORD_BYTES_MAX))
+    value = os.urandom(5_000_000)
+
+    await producer.send_and_wait(topic, value)
+
+    assert (await read(bootstrap, topic, 1, max_partition_fetch_bytes=1 << 20))[0].value == value
+
+
+async def test_keeps_topic_configs(bootstrap, admin):
+    """Settings given at creation are in force and described; creating a topic again says that it exists."""
+    wanted = {"cleanup.policy": "compact", "retention.ms": "-1", "max.message.bytes": "8388608"}
+    topic = await new_topic(admin, 3, **{key.replace(".", "_"): value for key, value in wanted.items()})
+
+    described = await describe_configs(admin, topic)
+    metadata = await admin.describe_topics([topic])
+    again = await create_again(admin, topic)
+
+    assert {key: described[key] for key in wanted} == wanted
+    assert len(metadata[0]["partitions"]) == 3
+    assert again == TopicAlreadyExistsError.errno
+
+
+async def describe_configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    (resource,) = answers[0].resources
+    return {entry[0]: entry[1] for entry in resource[4]}
+
+
+async def create_again(admin: AIOKafkaAdminClient, topic: str) -> int:
+    try:
+        answer = await admin.create_topics([NewTopic(topic, 1, 1)])
+    except TopicAlreadyExistsError as failure:
+        return failure.errno
+    return answer.topic_errors[0][1]
+
+
+async def test_finds_offsets_by_time(bootstrap, admin, producer):
+    """The first record at or after a time is found; after the last one there is none."""
+    topic = await new_topic(admin)
+    for number in range(5):
+        await producer.send_and_wait(topic, b"x", timestamp_ms=1_700_000_000_000 + number * 1000)
+    consumer = new_consumer(bootstrap)
+    await consumer.start()
+    place = TopicPartition(topic, 0)
+
+    exact = await consumer.offsets_for_times({place: 1_700_000_002_000})
+    between = await consumer.offsets_for_times({place: 1_700_000_002_001})
+    after = await consumer.offsets_for_times({place: 1_800_000_000_000})
+    await consumer.stop()
+
+    assert (exact[place].offset, exact[place].timestamp) == (2, 1_700_000_002_000)
+    assert between[place].offset == 3
+    assert after[place] is None
+
+
+async def test_an_idle_fetch_waits_and_wakes(bootstrap, admin, producer):
+    """A fetch on an empty partition returns soon after a record arrives, not at its longest wait."""
+    topic = await new_topic(admin)
+    consumer = new_consumer(bootstrap, fetch_max_wait_ms=10_000)
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    waiting = asyncio.create_task(consumer.getone())
+    await asyncio.sleep(0.3)  # let the fetch reach the broker
+
+    await producer.send_and_wait(topic, b"x")
+    record = await asyncio.wait_for(waiting, 3)
+    await consumer.stop()
+
+    assert record.value == b"x"
+
+
+async def test_an_offset_beyond_the_log_is_reset(bootstrap, admin, producer):
+    """A consumer at an offset that the log does not have is told so and begins where its policy says."""
+    topic = await new_topic(admin)
+    await producer.send_and_wait(topic, b"only")
+    consumer = new_consumer(bootstrap, auto_offset_reset="earliest")
+    await consumer.start()
+    place = TopicPartition(topic, 0)
+    consumer.assign([place])
+    consumer.seek(place, 1_000)
+
+    record = await asyncio.wait_for(consumer.getone(), 5)
+    await consumer.stop()
+
+    assert record.offset == 0
+
+
+async def test_commits_offsets_with_metadata(bootstrap, admin, producer):
+    """A committed offset and its metadata are what the next member of the group begins with."""
+    topic, group = await new_topic(admin), uuid.uuid4().hex
+    for number in range(10):
+        await producer.send_and_wait(topic, b"%d" % number)
+    place = TopicPartition(topic, 0)
+    first = new_consumer(bootstrap, topic, group=group)
+    await first.start()
+    await until(lambda: place in first.assignment())
+
+    await first.commit({place: OffsetAndMetadata(7, "note")})
+    await first.stop()
+    second = new_consumer(bootstrap, topic, group=group)
+    await second.start()
+    record = await asyncio.wait_for(second.getone(), 15)
+    committed = await second.committed(place)
+    await second.stop()
+    listed = await admin.list_consumer_group_offsets(group)
+
+    assert (record.offset, committed) == (7, 7)
+    assert listed[place].metadata == "note"
+
+
+async def test_a_group_shares_partitions_and_takes_over(bootstrap, admin):
+    """Two members share the partitions without overlap; when one leaves the other has all of them at once."""
+    topic, group = await new_topic(admin, 4), uuid.uuid4().hex
+    everything = {TopicPartition(topic, number) for number in range(4)}
+    first, second = (new_consumer(bootstrap, topic, group=group) for _ in range(2))
+    await first.start()
+    await until(lambda: first.assignment() == everything)
+
+    await second.start()
+    await until(lambda: len(first.assignment()) == len(second.assignment()) == 2)
+    shared = first.assignment() | second.assignment()
+    await second.stop()
+    await until(lambda: first.assignment() == everything, 5)
+    await first.stop()
+
+    assert shared == everything
+
+
+async def test_a_silent_member_is_evicted(bootstrap, admin):
+    """A member that stops its heartbeats loses its partitions after the session timeout, and may not commit."""
+    topic, group = await new_topic(admin, 2), uuid.uuid4().hex
+    everything = {TopicPartition(topic, number) for number in range(2)}
+    silent, alive = (new_consumer(bootstrap, topic, group=group) for _ in range(2))
+    await silent.start()
+    await until(lambda: silent.assignment() == everything)
+    silent._coordinator._heartbeat_task.cancel()  # it hangs: no heartbeat and no farewell
+
+    await alive.start()
+    await until(lambda: alive.assignment() == everything, 20)
+    with pytest.raises(Exception, match=r"(?i)rebalanc|member|generation"):
+        await silent.commit({TopicPartition(topic, 0): 1})
+    await asyncio.gather(alive.stop(), silent.stop())
+
+
+async def test_restart_keeps_everything(tmp_path: Path):
+    """After SIGTERM and a start: records, topics, configs, committed offsets and a producer's sequence are there."""
+    server = await broker_server(tmp_path / "broker").started()
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    topic, group = await new_topic(admin, 2, cleanup_policy="compact", retention_ms="-1"), "g"
+    producer = new_producer(server.address)
+    await producer.start()
+    for number in range(100):
+        await producer.send_and_wait(topic, b"%d" % number, key=b"k%d" % number, partition=0, headers=[("h", b"1")])
+    consumer = new_consumer(server.address, topic, group=group)
+    await consumer.start()
+    await consumer.commit({TopicPartition(topic, 0): 42})
+    await consumer.stop()
+    await admin.close()
+
+    code = server.stop()
+    await server.started()
+    await asyncio.wait_for(producer.send_and_wait(topic, b"after", key=b"z", partition=0), 15)
+    await producer.stop()
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    configs = await describe_configs(admin, topic)
+    offsets = await admin.list_consumer_group_offsets(group)
+    records = await read(server.address, topic, 101)
+    await admin.close()
+    server.stop()
+
+    assert code == 0
+    assert (configs["cleanup.policy"], configs["retention.ms"]) == ("compact", "-1")
+    assert offsets[TopicPartition(topic, 0)].offset == 42
+    assert [r.value for r in records] == [b"%d" % number for number in range(100)] + [b"after"]
