@@ -6,7 +6,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from pipeline.domain.money import PICO
+from pipeline.domain.money import PICO, PICO_DECIMALS
 
 AMOUNTS = ("cost", "cost_charged", "margin", "surcharge", "charge", "provider_reward", "builder_earnings")
 """Columns of `usage.lines_v1` that are amounts: Decimal(38, 12) of the currency (R5.3)."""
@@ -32,5 +32,5 @@ def read_lines(client: Client) -> Iterator[dict[str, Any]]:
 def _pico(text: str) -> int:
     """Return a decimal as ClickHouse writes it, without trailing zeros, as picodollars."""
     whole, _, fraction = text.partition(".")
-    sign = -1 if whole.startswith("-") else 1
-    return sign * (abs(int(whole)) * PICO + int(fraction.ljust(12, "0")))
+    pico = abs(int(whole)) * PICO + int(fraction.ljust(PICO_DECIMALS, "0"))
+    return -pico if whole.startswith("-") else pico

@@ -1,13 +1,13 @@
 """`usage sink`: move rated lines from Kafka to ClickHouse."""
 
 import asyncio
-import logging
 import sys
 from pathlib import Path
 
 import click
 
 from pipeline.cli.options import log_to_stderr, settings_options
+from pipeline.cli.quiet import hush_libraries
 from pipeline.settings import Settings
 from pipeline.sink import run_sink
 
@@ -25,7 +25,5 @@ def sink_command(ready_file: Path | None, settings: Settings) -> None:
     Several sinks share the topic's partitions. While ClickHouse is away the sink waits, and loses nothing.
     """
     log_to_stderr(settings)
-    if settings.log_level != "DEBUG":
-        logging.getLogger("aiokafka").setLevel(logging.WARNING)
-        logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it logs, it raises too
+    hush_libraries(settings.log_level)
     sys.exit(asyncio.run(run_sink(settings, on_ready=ready_file.touch if ready_file else None)))

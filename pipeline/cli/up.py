@@ -54,8 +54,17 @@ async def _run(settings: Settings, data: Path, stack_arguments: dict[str, int], 
     task = asyncio.current_task()
     assert task is not None
     loop = asyncio.get_running_loop()
+    stopping = False
+
+    def stop() -> None:
+        nonlocal stopping
+        _log("up", "still stopping ..." if stopping else "stopping ...")
+        if not stopping:  # cancelled twice, it would leave processes behind
+            stopping = True
+            task.cancel()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     try:
         async with Stack(settings, data, log=_log, **stack_arguments) as stack:
             addresses = {"kafka": stack.settings.kafka, "clickhouse": stack.settings.clickhouse}

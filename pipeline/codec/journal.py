@@ -13,7 +13,7 @@ def parse_journal_line(line: bytes) -> Record:
     try:
         entry = orjson.loads(line)
     except orjson.JSONDecodeError:
-        entry = json.loads(line.decode(errors="surrogateescape"))
+        entry = _parse_tolerantly(line)
     if not isinstance(entry, dict):
         raise ValueError("a journal line is a JSON object with topic, partition, offset, ts, key and payload")
     topic = entry.get("topic")
@@ -28,6 +28,14 @@ def parse_journal_line(line: bytes) -> Record:
         _text(entry, "payload"),
         _headers(entry.get("headers")),
     )
+
+
+def _parse_tolerantly(line: bytes) -> Any:
+    """Return a line whose texts hold bytes that are no UTF-8, or lone surrogates. Raises ValueError."""
+    try:
+        return json.loads(line.decode(errors="surrogateescape"))
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def _integer(entry: dict[str, Any], name: str) -> int:

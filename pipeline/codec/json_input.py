@@ -41,13 +41,13 @@ def _parse_tolerantly(value: bytes, reason: str) -> Any:
         raise Rejected(MALFORMED, f"not JSON: {reason}")
     try:
         decoded = json.loads(value.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
+        if isinstance(decoded, list):
+            return [_fault_in(each) or each for each in decoded]
+        return _fault_in(decoded) or decoded
     except ValueError:
         raise Rejected(MALFORMED, f"not JSON: {reason}".replace("\n", " ")) from None
     except RecursionError:
         raise Rejected(MALFORMED, "not JSON that anyone writes: nested too deeply") from None
-    if isinstance(decoded, list):
-        return [_fault_in(each) or each for each in decoded]
-    return _fault_in(decoded) or decoded
 
 
 def count_keys(decoded: Any) -> int:

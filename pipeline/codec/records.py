@@ -1,5 +1,6 @@
 """Records of `usage.events` and `billing.grants` to what is in them (R2.1, R2.5)."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -8,15 +9,19 @@ from pipeline.codec.json_input import Faulty, parse_json
 from pipeline.domain.admission import Envelope
 from pipeline.domain.events import UsageEvent, json_type, parse_event
 from pipeline.domain.grants import Grant, TopUp, parse_grant
+from pipeline.domain.instants import parse_instant
 from pipeline.domain.records import Record
 from pipeline.domain.rejects import MALFORMED, TOO_LARGE, Rejected
 
 BATCH_EVENTS_MAX = 10_000
 RECORD_BYTES_MAX = 1 << 20
+TIMESTAMP_LIMIT_MS = parse_instant("2140-01-01T00:00:00Z") // 1000
+"""What lies beyond is a mistake, such as microseconds, and would not fit ClickHouse's Date."""
 _SINGLE = b"application/cloudevents+json"
 _BATCH = b"application/cloudevents-batch+json"
 _IMPORT_HEADER = "x-usage-import"
 _JSON_SPACE = b" \t\r\n"
+_STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
@@ -35,6 +40,7 @@ def decode_events(record: Record) -> list[Any]:
 
     Each is checked by `event_of`; here only the record's own form is (R2.1).
     """
+    _check_timestamp(record)
     decoded = parse_json(record.value or b"")
     batch = _is_batch(record, decoded)
     if batch and not decoded:
@@ -46,6 +52,12 @@ def decode_events(record: Record) -> list[Any]:
     if len(decoded) > BATCH_EVENTS_MAX:
         raise Rejected(TOO_LARGE, f"the batch has {len(decoded)} events, at most {BATCH_EVENTS_MAX} are allowed")
     return decoded  # type: ignore[no-any-return]
+
+
+def _check_timestamp(record: Record) -> None:
+    """Reject a record whose timestamp cannot be one: a sender's clock or unit is wrong (docs/rules.md, R2.1)."""
+    if not 0 <= record.timestamp_ms < TIMESTAMP_LIMIT_MS:
+        raise Rejected(MALFORMED, f"the record's timestamp, {record.timestamp_ms} ms, lies outside of 1970 to 2139")
 
 
 def _is_batch(record: Record, decoded: Any) -> bool:
@@ -72,6 +84,7 @@ def event_of(decoded: Any) -> UsageEvent:
 
 def decode_grant(record: Record) -> TopUp | Grant:
     """Return the top-up or grant of a record. Raises Rejected: malformed or invalid_field (R2.5)."""
+    _check_timestamp(record)
     return parse_grant(_flawless(parse_json(record.value or b"")))
 
 
@@ -81,12 +94,28 @@ def _flawless(decoded: Any) -> Any:
     return decoded
 
 
-def original_of(record: Record, index: int) -> bytes:
-    """Return the bytes of one event of a record, exactly as they were sent (R2.3)."""
+def originals_of(record: Record) -> list[bytes]:
+    """Return the bytes of each event of a record that was decoded, exactly as they were sent (R2.3)."""
     value = record.value or b""
     if not value.lstrip(_JSON_SPACE).startswith(b"["):
-        return value
+        return [value]
     try:
-        return bytes(_decode_array(value)[index])
+        return [bytes(each) for each in _decode_array(value)]
     except (msgspec.DecodeError, RecursionError):
-        return value  # nested beyond what msgspec follows: keep all of the record
+        return _split_array(value)  # NaN, or nested beyond what msgspec follows
+
+
+def _split_array(value: bytes) -> list[bytes]:
+    """Return the elements of a JSON array whose brackets and quotes match; slow, whatever else is in it."""
+    parts = []
+    depth, start = 0, value.index(b"[") + 1
+    for found in _STRUCTURE.finditer(value):
+        mark = found[0]
+        if (mark == b"," and depth == 1) or (mark == b"]" and depth == 1):
+            parts.append(value[start : found.start()].strip(_JSON_SPACE))
+            start = found.end()
+        if mark in (b"[", b"{"):
+            depth += 1
+        elif mark in (b"]", b"}"):
+            depth -= 1
+    return parts

@@ -78,7 +78,9 @@ def _match(value: Mapping[str, Any]) -> Match:
     result = {}
     for key, accepted in match.items():
         if key not in MATCH_KEYS:
-            raise Rejected(INVALID_FIELD, f"match.{key[:_KEY_SHOWN_MAX]}: unknown; known are {', '.join(MATCH_KEYS)}")
+            raise Rejected(
+                INVALID_FIELD, f"match: unknown key {key[:_KEY_SHOWN_MAX]!r}; known are {', '.join(MATCH_KEYS)}"
+            )
         if not isinstance(accepted, list):
             raise Rejected(INVALID_FIELD, f"match.{key}: must be an array of strings")
         if accepted:

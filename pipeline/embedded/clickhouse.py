@@ -69,14 +69,13 @@ def serve(data_dir: Path, port: int, user: str, password: str) -> None:
     from pipeline.embedded.clickhouse_engine import Engine  # noqa: PLC0415 (loads 550 MB; a supervisor needs none of it)
     from pipeline.embedded.http_front import Access, Front  # noqa: PLC0415
 
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    stops = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)  # in every thread to come: they are waited for below
     engine = Engine(data_dir)
     front = Front(port, engine, Access(user, password))
     threading.Thread(target=front.serve_forever, name="accept", daemon=True).start()
     log.info("clickhouse %s ready on http://127.0.0.1:%d, data in %s", engine.version, front.server_port, data_dir)
-    stop.wait()
+    signal.sigwait(stops)
     front.shutdown()
     front.server_close()
     if front.wait_idle(DRAIN_TIMEOUT_S):

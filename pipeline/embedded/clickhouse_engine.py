@@ -88,7 +88,7 @@ class Engine:
             f"background_pool_size={THREADS_PER_QUERY_MAX}",
         )
         self._address = f"{data_dir.resolve()}?{'&'.join(options)}"
-        self._root: Connection = chdb.connect(self._address)  # the engine lives as long as one connection is open
+        self._root = Connection(self._address)  # the engine lives as long as one connection is open
         self._incoming = data_dir.resolve() / "incoming"
         shutil.rmtree(self._incoming, ignore_errors=True)  # left by a kill in the middle of an insert
         self._incoming.mkdir()
@@ -108,7 +108,7 @@ class Engine:
 
         """
         try:
-            connection = chdb.connect(self._address)
+            connection = Connection(self._address)
             try:
                 _prepare(connection, statement)
                 return self._run_on(connection, statement)
@@ -180,7 +180,7 @@ def _is_read(text: bytes) -> bool:
 
 
 def _query(connection: Connection, text: bytes, statement: Statement) -> Result:
-    result = connection.query(text, statement.output_format, params=dict(statement.parameters))
+    result = connection.query(text.decode(), statement.output_format, params=dict(statement.parameters))
     body: bytes = result.bytes() or b""
     return Result(
         body,

@@ -26,7 +26,31 @@ _CHUNK_BYTES = 1 << 20
 _IDLE_SECONDS_MAX = 300
 _LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 _NOT_SETTINGS = frozenset(
-    ["add_http_cors_header", "buffer_size", "cancel_http_readonly_queries_on_client_close", "client_protocol_version", "close_session", "compress", "database", "decompress", "default_format", "enable_http_compression", "http_headers_progress_interval_ms", "password", "query", "query_id", "quota_key", "role", "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "stacktrace", "user", "wait_end_of_query"]
+    [
+        "add_http_cors_header",
+        "buffer_size",
+        "cancel_http_readonly_queries_on_client_close",
+        "client_protocol_version",
+        "close_session",
+        "compress",
+        "database",
+        "decompress",
+        "default_format",
+        "enable_http_compression",
+        "http_headers_progress_interval_ms",
+        "password",
+        "query",
+        "query_id",
+        "quota_key",
+        "role",
+        "send_progress_in_http_headers",
+        "session_check",
+        "session_id",
+        "session_timeout",
+        "stacktrace",
+        "user",
+        "wait_end_of_query",
+    ]
 )
 _AUTHENTICATION_FAILED, _NOT_IMPLEMENTED, _CORRUPT_BODY = 516, 48, 432
 _STATUS_OF_CODE = {
@@ -100,8 +124,6 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Run a statement."""
         self._counted(read_only=False)
-
-    do_PUT = do_POST
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
         """Keep requests out of the log: a failed statement is logged by itself."""

@@ -22,7 +22,7 @@ class GaveUp(Exception):  # noqa: N818 - says what happened
 
 
 class ChildProcess:
-    """A named process that runs until it is stopped."""
+    """A named process that runs until it is stopped; it keeps the file descriptor `lock` open as long as it lives."""
 
     def __init__(
         self,
@@ -31,8 +31,10 @@ class ChildProcess:
         environment: dict[str, str],
         log: Callable[[str, str], None],
         stop_timeout_s: float,
+        lock: int,
     ) -> None:
         self.name = name
+        self._lock = lock
         self._command = command
         self._environment = environment
         self._log = log
@@ -91,6 +93,7 @@ class ChildProcess:
             stderr=asyncio.subprocess.STDOUT,
             env=self._environment,
             start_new_session=True,
+            pass_fds=(self._lock,),  # held until the last process of the stack is gone
             preexec_fn=_die_with_parent if os.uname().sysname == "Linux" else None,
         )
         assert self._process.stdout is not None

@@ -6,6 +6,7 @@ import fcntl
 import os
 import socket
 import sys
+import time
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from types import TracebackType
@@ -26,6 +27,8 @@ _SERVER_TIMEOUT_S = 30.0
 _READY_TIMEOUT_S = 60.0
 _OURS_STOP_TIMEOUT_S = 20.0
 _POLL_S = 0.05
+_LOCK_TIMEOUT_S = 10.0
+"""How long the processes of a killed stack may take to stop before we take it for one that runs."""
 
 
 class StackError(Exception):
@@ -48,23 +51,20 @@ class Stack:
         workers: int,
         log: Callable[[str, str], None],
     ) -> None:
-        self.settings = settings.model_copy(
-            update={
-                "kafka": f"{LOOPBACK}:{_port('Kafka', kafka_port)}",
-                "clickhouse": f"http://{LOOPBACK}:{_port('ClickHouse', clickhouse_port)}",
-            }
-        )
+        self.settings = settings
+        self._kafka_port = kafka_port
+        self._clickhouse_port = clickhouse_port
         self._data = data
         self._workers = workers
         self._log = log
-        self._environment = {**os.environ, **environment_of(self.settings)}
+        self._environment: dict[str, str] = {}
         self._children: list[ChildProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
         self._lock: IO[str] | None = None
 
     async def __aenter__(self) -> Self:
         self._data.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self._data)
+        self._lock = await self._take_lock()
         try:
             await self._start()
         except BaseException:
@@ -79,12 +79,32 @@ class Stack:
 
     async def run(self) -> None:
         """Run until cancelled. Raises GaveUp when a process keeps dying."""
-        await asyncio.gather(*self._tasks)
+        done, _ = await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+
+    async def _take_lock(self) -> IO[str]:
+        """Hold the folder for this stack alone, once the processes of one that was killed have stopped.
+
+        Raises StackError when another stack runs on it.
+        """
+        lock = (self._data / "lock").open("w")
+        deadline = time.monotonic() + _LOCK_TIMEOUT_S
+        while not _try_lock(lock):
+            if time.monotonic() > deadline:
+                lock.close()
+                raise StackError(
+                    f"another stack runs on {self._data}; stop it, or give another folder with --data"
+                ) from None
+            await asyncio.sleep(_POLL_S)
+        return lock
 
     async def _start(self) -> None:
-        kafka_port, clickhouse_port = (
-            int(address.rpartition(":")[2]) for address in (self.settings.kafka, self.settings.clickhouse)
-        )
+        kafka_port = _port("Kafka", self._kafka_port)
+        clickhouse_port = _port("ClickHouse", self._clickhouse_port)
+        addresses = {"kafka": f"{LOOPBACK}:{kafka_port}", "clickhouse": f"http://{LOOPBACK}:{clickhouse_port}"}
+        self.settings = self.settings.model_copy(update=addresses)
+        self._environment = {**os.environ, **environment_of(self.settings)}
         self._spawn("kafka", broker.broker_command(self._data / "kafka", kafka_port), broker.STOP_TIMEOUT_S)
         command = clickhouse.clickhouse_command(self._data / "clickhouse", clickhouse_port)
         self._spawn("clickhouse", command, clickhouse.STOP_TIMEOUT_S)
@@ -108,7 +128,8 @@ class Stack:
             task.result()
 
     def _spawn(self, name: str, command: list[str], stop_timeout_s: float) -> None:
-        child = ChildProcess(name, command, self._environment, self._log, stop_timeout_s)
+        assert self._lock is not None
+        child = ChildProcess(name, command, self._environment, self._log, stop_timeout_s, self._lock.fileno())
         self._children.append(child)
         self._tasks.append(child.start())
 
@@ -158,15 +179,12 @@ def _port(name: str, port: int) -> int:
         return int(probe.getsockname()[1])
 
 
-def _lock(data: Path) -> IO[str]:
-    """Hold the folder for this stack alone. Raises StackError when another one has it."""
-    lock = (data / "lock").open("w")
+def _try_lock(lock: IO[str]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise StackError(f"another stack runs on {data}; stop it, or give another folder with --data") from None
-    return lock
+    except BlockingIOError:
+        return False
+    return True
 
 
 async def _all(conditions: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -30,10 +30,6 @@ class Counters:
             raise KeyError(f"{name!r} is no counter: add it to COUNTERS with its meaning")
         self._values[name, label] += amount
 
-    def total(self, name: str) -> int:
-        """Return the sum over all labels."""
-        return sum(value for (of, _), value in self._values.items() if of == name)
-
     def shown(self) -> dict[str, int]:
         """Return `name` or `name{label}` to value, in the order of COUNTERS."""
         order = list(COUNTERS)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, original_of
+from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, originals_of
 from pipeline.codec.states import Part, parse_part
 from pipeline.domain.admission import Envelope
 from pipeline.domain.alerts import Alert
@@ -97,14 +97,15 @@ class Rater:
         try:
             batch = decode_events(record)
         except Rejected as rejected:
-            outcome.dead_letters.append(_dead_letter(record, None, rejected))
+            outcome.dead_letters.append(_dead_letter(record, None, rejected, record.value or b""))
             return
+        rejects: list[tuple[int, Rejected]] = []
         outcome.events = len(batch)
         for index, decoded in enumerate(batch):
             try:
                 rated = rate_event(self._catalog, self._terms, customer.state, event_of(decoded), envelope)
             except Rejected as rejected:
-                outcome.dead_letters.append(_dead_letter(record, index, rejected))
+                rejects.append((index, rejected))
                 continue
             outcome.customer = customer
             if rated is None:
@@ -116,12 +117,15 @@ class Rater:
                 outcome.alerts.extend(rated.alerts)
         if outcome.customer is not None:
             customer.state.events_applied = record.offset
+        if rejects:
+            originals = originals_of(record)
+            outcome.dead_letters = [_dead_letter(record, index, each, originals[index]) for index, each in rejects]
 
     def _apply_grant(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
         try:
             added = apply_grant(self._catalog, customer.state, decode_grant(record), envelope)
         except Rejected as rejected:
-            outcome.dead_letters.append(_dead_letter(record, 0, rejected))
+            outcome.dead_letters.append(_dead_letter(record, 0, rejected, record.value or b""))
             return
         if added:
             outcome.customer = customer
@@ -129,6 +133,5 @@ class Rater:
             customer.state.grants_applied = record.offset
 
 
-def _dead_letter(record: Record, index: int | None, rejected: Rejected) -> DeadLetter:
-    original = record.value or b"" if index is None else original_of(record, index)
+def _dead_letter(record: Record, index: int | None, rejected: Rejected, original: bytes) -> DeadLetter:
     return DeadLetter(record, index, rejected.code, rejected.message, original)

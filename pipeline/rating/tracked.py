@@ -95,7 +95,7 @@ class TrackedCustomer:
 
     def restore(self, parts: dict[Part, bytes]) -> None:
         """Put the parts of a new customer back, in any order."""
-        for part in sorted(parts, key=lambda part: part.kind != states.ACCOUNT):
+        for part in sorted(parts, key=lambda part: (part.kind != states.ACCOUNT, part.number)):
             self._restore_part(part, parts[part])
         self._day = _day_of(self.state)
 

@@ -37,22 +37,32 @@ class Settings(BaseSettings):
     partitions: int = Field(4, ge=1, le=1024, description="partitions of the topics that `usage topics` creates")
     replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition")
     worker_group: str = Field("usage-worker", description="consumer group of the workers")
+    worker_name: str | None = Field(
+        None,
+        description="name of this worker in its group, unique and kept over restarts; without one, host and a free number",
+    )
     worker_session_ms: int = Field(
         10_000, ge=1_000, description="after how long without a sign of life a worker's partitions go to others, in ms"
     )
     worker_rebalance_ms: int = Field(
-        20_000, ge=1_000, description="how long a worker may take to finish its round when partitions are dealt out anew, in ms"
+        20_000,
+        ge=1_000,
+        description="how long a worker may take to finish its round when partitions are dealt out anew, in ms",
     )
     worker_commit_ms: int = Field(1_000, ge=50, description="how often a worker commits its positions, in ms")
     worker_round_bytes_max: int = Field(4 << 20, ge=1, description="source bytes that a worker rates before it writes")
     worker_buffer_bytes_max: int = Field(
-        16 << 20, ge=1, description="source bytes that a worker holds a topic and partition before it stops reading ahead"
+        16 << 20,
+        ge=1,
+        description="source bytes that a worker holds a topic and partition before it stops reading ahead",
     )
     merge_wait_ms: int = Field(
         20, ge=0, description="how long an event waits for a grant that was sent with it and arrives after it, in ms"
     )
     merge_hold_ms: int = Field(
-        1_000, ge=0, description="how long usage.events must stand still before a grant goes that no later event vouches for"
+        1_000,
+        ge=0,
+        description="how long usage.events must stand still before a grant goes that no later event vouches for",
     )
     sink_group: str = Field("usage-sink", description="consumer group of the sinks")
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")

@@ -16,7 +16,7 @@ class Piece:
 
     record: ConsumerRecord
     payload: bytes
-    """NDJSON without a newline at the end."""
+    """NDJSON without space around it."""
     rows: int
     line: int | None = None
     """Which line of the message, from 1; None for the whole message."""
@@ -24,6 +24,11 @@ class Piece:
     def lines(self) -> list["Piece"]:
         """Return the piece's lines as pieces of their own."""
         return [Piece(self.record, text, 1, line) for line, text in enumerate(self.payload.split(b"\n"), start=1)]
+
+    @property
+    def original(self) -> bytes:
+        """Return the bytes as they were sent."""
+        return self.payload if self.line is not None else self.record.value or b""
 
     def where(self) -> str:
         """Return where the piece lies in Kafka, for people."""
@@ -33,7 +38,7 @@ class Piece:
 
 def whole(record: ConsumerRecord) -> Piece:
     """Return a message as one piece."""
-    payload: bytes = (record.value or b"").rstrip(b"\n")
+    payload: bytes = (record.value or b"").strip()
     return Piece(record, payload, payload.count(b"\n") + 1)
 
 

@@ -30,11 +30,11 @@ class DeadLetters:
         producer = await self._started()
         headers = _headers(piece, reason)
         try:
-            await producer.send_and_wait(DEAD_LETTER_TOPIC, piece.payload, key=piece.record.key, headers=headers)
+            await producer.send_and_wait(DEAD_LETTER_TOPIC, piece.original, key=piece.record.key, headers=headers)
         except MessageSizeTooLargeError:
-            cut = [*headers, ("cut-from", str(len(piece.payload)).encode())]
+            cut = [*headers, ("cut-from", str(len(piece.original)).encode())]
             await producer.send_and_wait(
-                DEAD_LETTER_TOPIC, piece.payload[:_CUT_BYTES], key=piece.record.key, headers=cut
+                DEAD_LETTER_TOPIC, piece.original[:_CUT_BYTES], key=piece.record.key, headers=cut
             )
         log.error("refused and put to %s: %s: %s", DEAD_LETTER_TOPIC, piece.where(), reason)
 

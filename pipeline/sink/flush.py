@@ -17,6 +17,8 @@ RETRY_PAUSE_S_MIN = 0.1
 RETRY_PAUSE_S_MAX = 5.0
 REMIND_S = 60.0
 """How often a lasting absence is logged again."""
+REMIND_CHANGED_S = 5.0
+"""How often it is when the reason changes."""
 REFUSED_IN_A_ROW_MAX = 1000
 """So many pieces refused with none accepted in between are no stray messages: worker and schema do not fit together."""
 
@@ -70,24 +72,42 @@ class Flusher:
 
 
 async def persist(whom: str, attempt: Callable[[], Awaitable[None]]) -> None:
-    """Repeat an attempt until it succeeds, with growing pauses; say once who is away, then rarely, and when it is back."""
-    away_since: float | None = None
-    reminded = 0.0
+    """Repeat an attempt until it succeeds, with growing pauses; say who is away, and why, once and when it is back."""
+    absence: _Absence | None = None
     pause = RETRY_PAUSE_S_MIN
     while True:
         try:
             await attempt()
         except (Away, KafkaError) as failure:
-            now = time.monotonic()
-            if away_since is None:
-                away_since, reminded = now, now
-                log.warning("%s is away, waiting for it: %s", whom, failure)
-            elif now - reminded >= REMIND_S:
-                reminded = now
-                log.warning("%s is still away, for %.0f s now: %s", whom, now - away_since, failure)
+            absence = absence or _Absence(whom)
+            absence.report(str(failure))
         else:
-            if away_since is not None:
-                log.info("%s is back after %.1f s", whom, time.monotonic() - away_since)
+            if absence is not None:
+                absence.end()
             return
         await asyncio.sleep(pause)
         pause = min(pause * 2, RETRY_PAUSE_S_MAX)
+
+
+class _Absence:
+    """A time in which somebody is away: said at its begin, when the reason changes, then rarely, and at its end."""
+
+    def __init__(self, whom: str) -> None:
+        self._whom = whom
+        self._since = self._said_at = time.monotonic()
+        self._reason: str | None = None
+
+    def report(self, reason: str) -> None:
+        """Log why, unless that was said a short time ago."""
+        now = time.monotonic()
+        if self._reason is None:
+            log.warning("%s is away, waiting for it: %s", self._whom, reason)
+        elif now - self._said_at >= (REMIND_S if reason == self._reason else REMIND_CHANGED_S):
+            log.warning("%s is still away, for %.0f s now: %s", self._whom, now - self._since, reason)
+        else:
+            return
+        self._reason, self._said_at = reason, now
+
+    def end(self) -> None:
+        """Log that the wait is over."""
+        log.info("%s is back after %.1f s", self._whom, time.monotonic() - self._since)

@@ -28,6 +28,8 @@ IDLE_WAIT_MS = 200
 """How long a fetch waits when nothing is pending; also how soon a stop is seen."""
 STOP_GRACE_S = 10.0
 """How long the last flush may take after a stop; what it does not finish is sent again by the next sink."""
+SESSION_MS = 30_000
+"""How long a sink may be silent before its partitions go to others; a busy broker and a big fetch take their time."""
 PROGRESS_S = 30.0
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
 
@@ -60,6 +62,7 @@ class Sink:
         self._wait_s = settings.sink_wait_ms_max / 1000
         self._settings = settings
         self._on_ready = on_ready
+        self._ready = False
         self._waiting = Waiting()
         self._assignment = _Assignment()
         self._stopping = asyncio.Event()
@@ -92,6 +95,7 @@ class Sink:
             group_id=self._settings.sink_group,
             auto_offset_reset="earliest",
             enable_auto_commit=False,
+            session_timeout_ms=SESSION_MS,
             max_partition_fetch_bytes=BLOCK_BYTES_MAX // 4,
             fetch_max_bytes=BLOCK_BYTES_MAX,
             # A sink that waits for ClickHouse fetches nothing; the group must not take that for death.
@@ -106,9 +110,11 @@ class Sink:
             block = await self._gather(consumer)
             if block is None:
                 return
-            if await self._flush(flusher, block):
-                await _commit(consumer, block.next_offsets)
+            if await self._finish(_flush_and_commit(flusher, consumer, block)):
                 self._progress.flushed(block, consumer)
+            else:
+                log.warning("gave up an insert of %d rows: it will be sent again", block.rows)
+                self._waiting.clear()
 
     async def _gather(self, consumer: AIOKafkaConsumer) -> Block | None:
         """Return a block when there are rows enough, or when the first have waited long enough; None at the end."""
@@ -131,9 +137,9 @@ class Sink:
             self._waiting.add(fetched)
             self._report_ready(consumer)
 
-    async def _flush(self, flusher: Flusher, block: Block) -> bool:
-        """Flush a block, unless its partitions are taken away or the time after a stop runs out: tell whether it is in."""
-        flush = asyncio.create_task(flusher.flush(block))
+    async def _finish(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Await a flush and tell whether it is done, unless its partitions are taken away or the time after a stop is up."""
+        flush = asyncio.create_task(work)
         revoked = asyncio.create_task(self._assignment.revoked.wait())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
@@ -142,14 +148,9 @@ class Sink:
                 await asyncio.wait({flush, revoked}, timeout=STOP_GRACE_S, return_when=asyncio.FIRST_COMPLETED)
             if flush.done():
                 flush.result()
-                return True
-            log.warning("gave up an insert of %d rows: it will be sent again", block.rows)
-            self._waiting.clear()
-            return False
+            return flush.done()
         finally:
-            for task in (flush, revoked, stopping):
-                task.cancel()
-            await asyncio.gather(flush, revoked, stopping, return_exceptions=True)
+            await _cancel(flush, revoked, stopping)
 
     async def _until_stop(self, work: Coroutine[Any, Any, None]) -> None:
         """Await work, or its cancellation by a stop."""
@@ -160,16 +161,17 @@ class Sink:
             if task.done():
                 task.result()
         finally:
-            task.cancel()
-            stopping.cancel()
-            await asyncio.gather(task, stopping, return_exceptions=True)
+            await _cancel(task, stopping)
 
     def _report_ready(self, consumer: AIOKafkaConsumer) -> None:
-        if self._on_ready is not None and self._assignment.assigned:
-            on_ready, self._on_ready = self._on_ready, None
-            partitions = sorted(place.partition for place in consumer.assignment())
-            log.info("sink ready: %s, partitions %s", LINES_TOPIC, partitions)
-            on_ready()
+        if self._ready or not self._assignment.assigned:
+            return
+        self._ready = True
+        log.info(
+            "sink ready: %s, partitions %s", LINES_TOPIC, sorted(place.partition for place in consumer.assignment())
+        )
+        if self._on_ready is not None:
+            self._on_ready()
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -195,14 +197,23 @@ class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         return revoked
 
 
+async def _cancel(*tasks: asyncio.Task[Any]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _flush_and_commit(flusher: Flusher, consumer: AIOKafkaConsumer, block: Block) -> None:
+    await flusher.flush(block)
+    await persist("Kafka", lambda: _commit(consumer, block.next_offsets))
+
+
 async def _commit(consumer: AIOKafkaConsumer, next_offsets: Mapping[TopicPartition, int]) -> None:
-    """Commit positions. A commit that fails costs nothing but inserting again: the views do not notice."""
+    """Commit positions. One that comes too late costs nothing but inserting again: the views do not notice."""
     try:
         await consumer.commit(dict(next_offsets))
     except (CommitFailedError, IllegalStateError):
         log.info("the group was dealt out anew before a commit: the block may be sent again")
-    except KafkaError as failure:
-        log.warning("a commit failed, the next one covers it: %s", failure)
 
 
 class _Progress:

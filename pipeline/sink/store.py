@@ -47,6 +47,10 @@ _REFUSED_CODES = frozenset(
 """Errors that lie in the bytes: the same bytes are refused for ever."""
 
 _FAILURES = (ClickHouseError, aiohttp.ClientError, OSError, TimeoutError)
+_CLICKHOUSE_WORDS = re.compile(r"DB::Exception: (.*?)(?: \(version |\Z)", re.DOTALL)
+_EXPRESSION = re.compile(r"Expression: .*?(?=Column values: )", re.DOTALL)
+_REASON_LENGTH_MAX = 500
+_UNKNOWN_FIELDS_MAX = 100
 _UNKNOWN_FIELD = re.compile(r"Unknown field found while parsing \w+ format: (.{1,128}?)(?::|$)")
 
 _INSERT_SETTINGS = {
@@ -88,7 +92,7 @@ class LineStore:
             found = await client.command("EXISTS TABLE usage.sink_positions")
         except _FAILURES as error:
             await self.close()
-            raise Away(_first_line(error)) from error
+            raise Away(_reason(error)) from error
         if not found:
             raise Away("the tables are missing: run `usage migrate`")
 
@@ -126,9 +130,9 @@ class LineStore:
             )
         except _FAILURES as error:
             if isinstance(error, Error) and error.code in _REFUSED_CODES:
-                raise Refused(_first_line(error)) from error
+                raise Refused(_reason(error)) from error
             await self.close()
-            raise Away(_first_line(error)) from error
+            raise Away(_reason(error)) from error
 
     async def _connected(self) -> AsyncClient:
         if self._client is None:
@@ -142,14 +146,17 @@ class LineStore:
         return self._client
 
     def _report_unknown_field(self, name: str) -> None:
-        if name not in self._unknown_fields:
+        if name not in self._unknown_fields and len(self._unknown_fields) < _UNKNOWN_FIELDS_MAX:
             self._unknown_fields.add(name)
             log.error(
                 "lines have the field %r, which usage.usage_lines has not: it is not stored; run `usage migrate`", name
             )
 
 
-def _first_line(error: BaseException) -> str:
-    """Return what happened in one line that is not too long."""
+def _reason(error: BaseException) -> str:
+    """Return what happened in one line: ClickHouse's own words without what is of no use to a reader."""
     text = str(error).strip() or type(error).__name__
-    return " ".join(text.split())[:500]
+    found = _CLICKHOUSE_WORDS.search(text)
+    if found is not None:
+        text = _EXPRESSION.sub("", found[1])
+    return " ".join(text.split())[:_REASON_LENGTH_MAX]

@@ -1,9 +1,10 @@
 """The Faust app of the worker: two agents, one table, Faust's group, assignment, recovery and commit."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import faust
+from faust.app.base import BootStrategy
 
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.observe.counters import Counters
@@ -12,20 +13,21 @@ from pipeline.stream.bundles import BundleSchema
 from pipeline.stream.consumer import BundleTransport
 from pipeline.stream.rounds import Rounds
 from pipeline.stream.tables import LedgerFactory, LedgerTable, LedgerTables
+from pipeline.stream.topics import check_topics
 
 BUNDLES_BUFFERED_MAX = 4096
 """Bundles on their way to an agent; at 80 % Faust stops a partition for a second, so it must never be reached. What is
 held is bounded by worker_buffer_bytes_max."""
 
 
-class WorkerBoot(faust.App.BootStrategy):  # type: ignore[misc]  # faust is untyped
+class WorkerBoot(BootStrategy):
     """Start neither Faust's producer, which nothing of ours uses, nor its web server."""
 
     enable_kafka_producer = False
     enable_web = False
 
 
-class WorkerApp(faust.App):  # type: ignore[misc]  # faust is untyped
+class WorkerApp(faust.App):
     """A Faust app whose consumer hands over bundles, whose table holds ledgers, and which stops at the first error."""
 
     BootStrategy = WorkerBoot
@@ -36,10 +38,11 @@ class WorkerApp(faust.App):  # type: ignore[misc]  # faust is untyped
     ledgers: LedgerTable
     rounds: Rounds
 
-    def __init__(self, settings: Settings, counters: Counters, **options: Any) -> None:
+    def __init__(self, settings: Settings, counters: Counters, name: str | None, **options: Any) -> None:
         self.settings = settings
+        self.worker_name = name
         self.counters = counters
-        self.on_recovered: Callable[[list[int], int], None] = lambda partitions, restored: None
+        self.on_recovered: Callable[[list[int], int], None] | None = None
         super().__init__(settings.worker_group, **options)
 
     def _new_transport(self) -> BundleTransport:
@@ -49,7 +52,8 @@ class WorkerApp(faust.App):  # type: ignore[misc]  # faust is untyped
         """Create none: all state is in memory and in the changelog."""
 
     async def on_start(self) -> None:
-        """Connect our own producer before anything can arrive."""
+        """Check the topics, and connect our own producer before anything can arrive."""
+        await check_topics(self.settings)
         await super().on_start()
         await self.rounds.start()
 
@@ -58,16 +62,20 @@ class WorkerApp(faust.App):  # type: ignore[misc]  # faust is untyped
         await self.rounds.stop()
         await super().on_stop()
 
-    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:
+    async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:  # noqa: ARG002 - Faust's signature
         """Stop the worker: Faust would commit the event at which the agent failed, and go on."""
         await self.crash(exc)
 
 
-def create_app(settings: Settings, new_ledger: LedgerFactory, counters: Counters | None = None) -> WorkerApp:
-    """Return the app of one worker process; `new_ledger` makes the empty ledger of a partition."""
+def create_app(settings: Settings, new_ledger: LedgerFactory, name: str | None = None) -> WorkerApp:
+    """Return the app of one worker process; `new_ledger` makes the empty ledger of a partition.
+
+    `name` is the worker's in its group (group.instance.id); without one, the member is another after each start.
+    """
     app = WorkerApp(
         settings,
-        counters or Counters(),
+        Counters(),
+        name,
         broker=[f"kafka://{server.strip()}" for server in settings.kafka.split(",")],
         TableManager=LedgerTables,
         Table=LedgerTable,
@@ -83,7 +91,7 @@ def create_app(settings: Settings, new_ledger: LedgerFactory, counters: Counters
         web_enabled=False,
     )
     app.rounds = Rounds(app)
-    app.ledgers = app.Table("ledgers", key_type=bytes, value_type=bytes, partitions=settings.partitions)
+    app.ledgers = cast("LedgerTable", app.Table("ledgers", key_type=bytes, value_type=bytes))
     app.ledgers.new_ledger = new_ledger
     add_agents(app)
     return app
@@ -92,12 +100,12 @@ def create_app(settings: Settings, new_ledger: LedgerFactory, counters: Counters
 def add_agents(app: WorkerApp) -> None:
     """Add an agent for each source topic; both hand their bundles to the rounds, which merge the topics by partition."""
 
-    @app.agent(app.topic(EVENTS_TOPIC, schema=BundleSchema()), name="rate_events", concurrency=1)  # type: ignore[untyped-decorator]
+    @app.agent(app.topic(EVENTS_TOPIC, schema=BundleSchema()), name="rate_events", concurrency=1)
     async def rate_events(stream: Any) -> None:
         async for bundle in stream.noack():
             app.rounds.deliver(bundle)
 
-    @app.agent(app.topic(GRANTS_TOPIC, schema=BundleSchema()), name="apply_grants", concurrency=1)  # type: ignore[untyped-decorator]
+    @app.agent(app.topic(GRANTS_TOPIC, schema=BundleSchema()), name="apply_grants", concurrency=1)
     async def apply_grants(stream: Any) -> None:
         async for bundle in stream.noack():
             app.rounds.deliver(bundle)

@@ -5,7 +5,7 @@ whose value is the bundle itself, and the schema below leaves it as it is.
 """
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from faust.serializers.schemas import Schema
 from faust.types import TP, Message
@@ -38,7 +38,7 @@ def bundle_message(bundle: Bundle, generation_id: int) -> ConsumerMessage:
         0,
         None,
         None,
-        bundle,
+        cast("Any", bundle),  # Faust says bytes, but only the schema below looks at it
         None,
         serialized_key_size=0,
         serialized_value_size=0,
@@ -47,7 +47,7 @@ def bundle_message(bundle: Bundle, generation_id: int) -> ConsumerMessage:
     )
 
 
-class BundleSchema(Schema):  # type: ignore[misc]  # faust is untyped
+class BundleSchema(Schema[Any, Any]):
     """Pass the bundle of a message on undecoded: keys and values are raw bytes, and decoding them is the ledger's."""
 
     def compile(self, app: Any, **_: Any) -> Callable[..., Awaitable[Any]]:

@@ -13,7 +13,7 @@ So the clock decides how long we wait; for a given order of arrival it never dec
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pipeline.domain.records import Record
@@ -35,7 +35,7 @@ class Ends(NamedTuple):
 class Side:
     """What one topic of the partition has delivered and was not taken yet."""
 
-    __slots__ = ("arrived_at_s", "arrivals", "bytes", "name", "position", "records")
+    __slots__ = ("arrivals", "arrived_at_s", "bytes", "name", "position", "records")
 
     def __init__(self, name: str, position: int) -> None:
         self.name = name
@@ -47,21 +47,23 @@ class Side:
         self.arrived_at_s = float("-inf")
         self.bytes = 0
 
-    def add(self, start: int, records: Iterable[Record], position: int, now_s: float) -> None:
+    def add(self, start: int, records: Sequence[Record], position: int, now_s: float) -> None:
+        """Take a delivery of the offsets from `start` up to `position`. Raises PositionError unless it follows the last."""
         if start != self.position:
             raise PositionError(f"{self.name}: expected offset {self.position}, but {start} was delivered")
         self.position = position
-        before = len(self.records)
-        self.records.extend(records)
-        if len(self.records) > before:
+        if records:
+            self.records.extend(records)
             self.arrivals.append((position, now_s))
             self.arrived_at_s = now_s
-            self.bytes += sum(len(self.records[at].value or b"") for at in range(before, len(self.records)))
+            self.bytes += sum(len(record.value or b"") for record in records)
 
     def head_arrived_at_s(self) -> float:
+        """Return when the first record arrived."""
         return self.arrivals[0][1]
 
     def pop(self) -> Record:
+        """Remove and return the first record."""
         record = self.records.popleft()
         self.bytes -= len(record.value or b"")
         while self.arrivals and self.arrivals[0][0] <= self.next_offset():

@@ -30,10 +30,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class LedgerRecovery(Recovery):  # type: ignore[misc]  # faust is untyped
+class LedgerRecovery(Recovery):
     """Rebuild the ledgers of the assigned partitions, then let the sources flow."""
 
     mundane_level = "debug"
+    app: Any  # WorkerApp; naming it would be a cycle
 
     def __post_init__(self) -> None:
         self._positions: dict[TP, int] = {}
@@ -48,7 +49,7 @@ class LedgerRecovery(Recovery):  # type: ignore[misc]  # faust is untyped
         tp = TP(bundle.topic, bundle.partition)
         if self._epochs.get(tp) != bundle.epoch or self._caught_up.is_set():
             return
-        self.tp_to_table[tp].data.restore(bundle.partition, bundle.records)
+        self.app.ledgers.data.restore(bundle.partition, bundle.records)
         self._restored += len(bundle.records)
         self._positions[tp] = bundle.position
         self._check_caught_up()
@@ -61,7 +62,7 @@ class LedgerRecovery(Recovery):  # type: ignore[misc]  # faust is untyped
     async def _restart_recovery(self) -> None:
         """Recover after each rebalance, until stopped."""
         while not self.should_stop:
-            if await self.wait_for_stopped(self.signal_recovery_start):
+            if await self.wait_for_stopped(self.signal_recovery_start.wait()):
                 return
             self.signal_recovery_start.clear()
             try:
@@ -103,12 +104,13 @@ class LedgerRecovery(Recovery):  # type: ignore[misc]  # faust is untyped
     def _begin(self, changelogs: set[TP]) -> None:
         self._positions, self._epochs, self._ends, self._restored = {}, {}, {}, 0
         self._caught_up.clear()
-        for table in self.tables.values():
-            table.data.reset(tp.partition for tp in changelogs)
+        self.app.ledgers.data.reset(tp.partition for tp in changelogs)
 
     async def _wait_until_caught_up(self) -> None:
         while not self._caught_up.is_set():
-            waited = await self.wait_first(self._caught_up, self.signal_recovery_start, timeout=PROGRESS_S)
+            waited = await self.wait_first(
+                self._caught_up.wait(), self.signal_recovery_start.wait(), timeout=PROGRESS_S
+            )
             self._check_interrupted(stopped=self.should_stop)
             if not waited.done:
                 left = sum(end - self._positions[tp] for tp, end in self._ends.items())
@@ -131,12 +133,13 @@ class LedgerRecovery(Recovery):  # type: ignore[misc]  # faust is untyped
         app.on_rebalance_end()
         await app._fetcher.maybe_start()  # noqa: SLF001 - as Faust's recovery does
         self.completed.set()
-        app.on_recovered(sorted({tp.partition for tp in positions}), self._restored)
+        if app.on_recovered is not None:
+            app.on_recovered(sorted({tp.partition for tp in positions}), self._restored)
 
     async def _ask(self, request: Awaitable[T]) -> T:
         """Await a request, unless the service stops or another rebalance begins."""
         task = asyncio.ensure_future(asyncio.wait_for(request, REQUEST_S_MAX))
-        await self.wait_first(task, self.signal_recovery_start)
+        await self.wait_first(task, self.signal_recovery_start.wait())
         self._check_interrupted(stopped=not task.done() and not self.signal_recovery_start.is_set())
         return task.result()
 

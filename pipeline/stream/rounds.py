@@ -36,10 +36,13 @@ class Desk:
 
     def sides(self) -> list[tuple[TP, Side]]:
         """Return both topics with what has come of them."""
-        return [(TP(EVENTS_TOPIC, self.partition), self.merge.events), (TP(GRANTS_TOPIC, self.partition), self.merge.grants)]
+        return [
+            (TP(EVENTS_TOPIC, self.partition), self.merge.events),
+            (TP(GRANTS_TOPIC, self.partition), self.merge.grants),
+        ]
 
 
-class Rounds(Service):  # type: ignore[misc]  # mode is untyped
+class Rounds(Service):
     """Run the rounds of the assigned partitions, each partition for itself."""
 
     mundane_level = "debug"
@@ -92,7 +95,9 @@ class Rounds(Service):  # type: ignore[misc]  # mode is untyped
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=self.app.settings.worker_rebalance_ms / 1000 / 2)
             if late:
-                await self.app.crash(TimeoutError(f"{len(late)} rounds could not be finished before partitions were given up"))
+                await self.app.crash(
+                    TimeoutError(f"{len(late)} rounds could not be finished before partitions were given up")
+                )
 
     def deliver(self, bundle: Bundle) -> None:
         """Take what an agent has received."""
@@ -181,7 +186,9 @@ def _rate(ledger: Ledger, record: Record) -> None:
     try:
         ledger.rate(record)
     except Exception as failure:
-        raise RuntimeError(f"rating {record.topic}/{record.partition} offset {record.offset} failed: {failure!r}") from failure
+        raise RuntimeError(
+            f"rating {record.topic}/{record.partition} offset {record.offset} failed: {failure!r}"
+        ) from failure
 
 
 def _ends_of(partition: int, ends: LogEnds) -> Ends:

@@ -15,7 +15,7 @@ from pipeline.stream.topics import STATES_TOPIC
 LedgerFactory = Callable[[], Ledger]
 
 
-class LedgerStore(memory.Store):  # type: ignore[misc]  # faust is untyped
+class LedgerStore(memory.Store[Any, Any]):
     """Keep a ledger for each partition that is ours; what a customer's state looks like only the ledger knows."""
 
     mundane_level = "debug"
@@ -38,19 +38,14 @@ class LedgerStore(memory.Store):  # type: ignore[misc]  # faust is untyped
                 raise ValueError(f"{STATES_TOPIC}/{partition}: record {record.offset} has no key")
             ledger.restore(record.key, record.value)
 
-    def apply_changelog_batch(
-        self,
-        batch: Iterable[Any],
-        to_key: Callable[[Any], Any],  # noqa: ARG002 - Faust's signature
-        to_value: Callable[[Any], Any],  # noqa: ARG002
-    ) -> None:
+    def apply_changelog_batch(self, batch: Iterable[Any], *_: Any, **__: Any) -> None:
         """Hand recovered changelog events to their partitions' ledgers: Faust's own way in."""
         for event in batch:
             message = event.message
             self.ledgers[message.partition].restore(message.key, message.value)
 
 
-class LedgerTable(Table):  # type: ignore[misc]  # faust is untyped
+class LedgerTable(Table[Any, Any]):
     """A Faust table whose store holds ledgers, and whose changelog topic `usage topics` creates."""
 
     mundane_level = "debug"
@@ -69,10 +64,12 @@ class LedgerTable(Table):  # type: ignore[misc]  # faust is untyped
         await self.add_runtime_dependency(self.data)
 
 
-class LedgerTables(TableManager):  # type: ignore[misc]  # faust is untyped
+class LedgerTables(TableManager):
     """Faust's table manager with our recovery."""
 
     mundane_level = "debug"
+
+    _recovery: LedgerRecovery | None = None
 
     @property
     def recovery(self) -> LedgerRecovery:

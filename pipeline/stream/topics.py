@@ -71,6 +71,7 @@ async def ensure_topics(settings: Settings) -> list[TopicResult]:
     try:
         specs = load_topics()
         existing = await _partition_counts(admin)
+        _check_partitions(existing, settings.partitions)
         created = await _create(admin, [spec for spec in specs if spec.name not in existing], settings)
         existing = await _partition_counts(admin)
         _check_partitions(existing, settings.partitions)
@@ -88,6 +89,26 @@ async def ensure_topics(settings: Settings) -> list[TopicResult]:
         await admin.close()
 
 
+async def check_topics(settings: Settings) -> None:
+    """Make sure that a worker can start: every topic is there, all with the same number of partitions.
+
+    Raises:
+        TopicError: it cannot; the message says what to do.
+        aiokafka.errors.KafkaError: the broker cannot be reached.
+
+    """
+    admin = AIOKafkaAdminClient(**kafka_arguments(settings))
+    await admin.start()
+    try:
+        existing = await _partition_counts(admin)
+    finally:
+        await admin.close()
+    missing = [name for name in TOPICS if name not in existing]
+    if missing:
+        raise TopicError(f"{', '.join(missing)}: not there. Create the topics with `usage topics`")
+    _check_partitions(existing, existing[EVENTS_TOPIC])
+
+
 async def _partition_counts(admin: AIOKafkaAdminClient) -> dict[str, int]:
     existing = set(await admin.list_topics()) & set(TOPICS)
     if not existing:
@@ -100,7 +121,10 @@ async def _create(admin: AIOKafkaAdminClient, missing: list[TopicSpec], settings
     if not missing:
         return set()
     response = await admin.create_topics(
-        [NewTopic(spec.name, settings.partitions, settings.replication_factor, topic_configs=spec.config) for spec in missing]
+        [
+            NewTopic(spec.name, settings.partitions, settings.replication_factor, topic_configs=spec.config)
+            for spec in missing
+        ]
     )
     created = set()
     for name, code, *message in response.topic_errors:

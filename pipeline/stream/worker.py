@@ -10,10 +10,13 @@ from collections.abc import Callable
 import uvloop
 
 from pipeline.domain.catalog import Catalog
+from pipeline.observe.repeats import limit_repeats
 from pipeline.rating.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.stream.app import WorkerApp, create_app
+from pipeline.stream.names import worker_name
 from pipeline.stream.tables import LedgerFactory
+from pipeline.stream.topics import TopicError
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -35,25 +38,30 @@ def run_worker(
     `on_ready` is called once, when partitions are assigned and their states recovered ("worker ready" in the log).
     """
     quiet_libraries(settings)
-    return uvloop.run(_run(settings, new_ledger or (lambda: Ledger(catalog)), on_ready))
+    with worker_name(settings.worker_group) as claimed:
+        name = settings.worker_name or claimed
+        return uvloop.run(_run(settings, name, new_ledger or (lambda: Ledger(catalog)), on_ready))
 
 
 def quiet_libraries(settings: Settings) -> None:
     """Keep the engine's chatter out of the log, unless we debug."""
+    limit_repeats()
     if settings.log_level != "DEBUG":
-        for name in ("faust", "mode", "aiokafka"):
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for name, level in (("faust", logging.WARNING), ("mode", logging.ERROR), ("aiokafka", logging.WARNING)):
+            logging.getLogger(name).setLevel(level)
+        # What it says of a rebalance in plain words we say ourselves; what is fatal, check_group raises.
+        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
 
 
-async def _run(settings: Settings, new_ledger: LedgerFactory, on_ready: Callable[[], None] | None) -> int:
+async def _run(settings: Settings, name: str, new_ledger: LedgerFactory, on_ready: Callable[[], None] | None) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = create_app(settings, new_ledger)
+    app = create_app(settings, new_ledger, name)
     _announce(app, on_ready)
     begun_s = time.monotonic()
-    log.info("worker starting: group %s at %s", settings.worker_group, settings.kafka)
+    log.info("worker %s starting: group %s at %s", name, settings.worker_group, settings.kafka)
     stopping = asyncio.create_task(stop.wait())
     running = asyncio.create_task(_start(app))
     progress = asyncio.create_task(_report(app))
@@ -79,6 +87,9 @@ def _exit_code(app: WorkerApp, running: "asyncio.Task[None]") -> int:
     if not running.done():
         return EXIT_OK
     failure = running.exception() or app.crash_reason
+    if isinstance(failure, TopicError):
+        log.critical("worker failed: %s", failure)
+        return EXIT_FAILED
     log.critical("worker failed: %r", failure, exc_info=None if app.crashed else failure)  # a crash is logged already
     return EXIT_FAILED
 
@@ -87,7 +98,9 @@ async def _stop(app: WorkerApp) -> None:
     try:
         await asyncio.wait_for(app.stop(), STOP_S_MAX)
     except TimeoutError:
-        log.critical("worker could not stop within %.0f s: ending it; what was not committed is rated again", STOP_S_MAX)
+        log.critical(
+            "worker could not stop within %.0f s: ending it; what was not committed is rated again", STOP_S_MAX
+        )
         logging.shutdown()
         os._exit(EXIT_FAILED)
 

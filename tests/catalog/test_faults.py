@@ -205,6 +205,7 @@ FORM: list[Case] = [
         "is not a day; write a day such as 2026-01-01",
     ),
     ("start: 2026-01-01, end", "start: 2026-01-01T00:00:00Z, end", "subscriptions[1].start", "is not a day"),
+    ("start: 2026-01-01, end", "start: 1970-12-31, end", "subscriptions[1].start", "years 1971 to 2139"),
     ("start: 2026-01-01, end", "start: 20260101, end", "subscriptions[1].start", "is a number, not text"),
 ]
 

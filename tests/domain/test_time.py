@@ -11,7 +11,7 @@ from tests.domain.world import CENT, World, at, ms
 
 
 @pytest.mark.rule("R3.1", "R7.1")
-@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), st.integers(-1439, 1439))
+@given(st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)), st.integers(-1439, 1439))  # noqa: DTZ001 - hypothesis wants them bare
 def test_a_time_with_any_offset_is_the_same_instant(time: datetime, offset_minutes: int) -> None:
     """A time with an offset prints as the same instant in UTC with microseconds."""
     zoned = time.replace(tzinfo=UTC).astimezone(timezone(timedelta(minutes=offset_minutes)))

@@ -138,7 +138,8 @@ class Feed:
 
     async def send_raw(self, value: bytes | None, partition: int = 0) -> int:
         headers = [("content-type", b"application/x-ndjson")]
-        sent = await self._producer.send_and_wait(LINES_TOPIC, value, partition=partition, headers=headers)
+        key = b"a message needs a key or a value" if value is None else None
+        sent = await self._producer.send_and_wait(LINES_TOPIC, value, key=key, partition=partition, headers=headers)
         return sent.offset
 
     async def dead_letters(self, count: int) -> list[ConsumerRecord]:

@@ -111,6 +111,16 @@ def test_a_later_version_in_another_period_leaves_the_first_one(store: Client) -
     assert seqs_shown(store, "acme", date(2026, 12, 1)) == [2]
 
 
+@pytest.mark.rule("R7.2")
+def test_the_table_is_ordered_by_the_identity_and_not_partitioned(store: Client) -> None:
+    """Any other key would part the versions of a line, on some ClickHouse or other (docs/decisions/0010)."""
+    keys = store.query(
+        "SELECT sorting_key, partition_key FROM system.tables WHERE database = 'usage' AND name = 'usage_lines'"
+    ).result_rows
+
+    assert keys == [("customer, seq", "")]
+
+
 _case = itertools.count()
 
 

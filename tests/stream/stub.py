@@ -21,8 +21,10 @@ class StubLedger(Ledger):
         self._pause_s = float(os.environ.get("STUB_PAUSE_S", "0"))
 
     def restore(self, key: bytes, value: bytes | None) -> None:
-        assert value is not None
-        self.customers[key.decode()] = json.loads(value)
+        if value is None:
+            self.customers.pop(key.decode(), None)
+        else:
+            self.customers[key.decode()] = json.loads(value)
 
     def rate(self, record: Record) -> None:
         if self._pause_s:

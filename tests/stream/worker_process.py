@@ -1,10 +1,14 @@
-"""A worker process with the stub ledger: `python -m tests.stream.worker_process '{"kafka": ...}' READY_FILE`."""
+"""A worker process: `python -m tests.stream.worker_process '{"kafka": ...}' READY_FILE [CATALOG]`.
+
+With a catalog it rates as `usage worker` does, without one it runs the stub ledger.
+"""
 
 import json
 import logging
 import sys
 from pathlib import Path
 
+from pipeline.catalog.load import load_catalog
 from pipeline.domain.catalog import Catalog
 from pipeline.settings import load_settings
 from pipeline.stream.worker import run_worker
@@ -14,8 +18,11 @@ from tests.stream.stub import StubLedger
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     settings = load_settings(**json.loads(sys.argv[1]))
+    ready = Path(sys.argv[2])
+    if len(sys.argv) > 3:
+        return run_worker(settings, load_catalog(Path(sys.argv[3])), on_ready=lambda: ready.write_text("ready"))
     catalog = Catalog.__new__(Catalog)  # the stub does not look at it
-    return run_worker(settings, catalog, on_ready=lambda: Path(sys.argv[2]).write_text("ready"), new_ledger=StubLedger)
+    return run_worker(settings, catalog, on_ready=lambda: ready.write_text("ready"), new_ledger=StubLedger)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,200 @@
+"""Answer requests for records: produce, fetch, offsets by time, metadata, producer ids."""
+
+import asyncio
+import time
+from typing import NamedTuple
+
+from pipeline.embedded.kafka.batches import BatchError, TooOldError, check
+from pipeline.embedded.kafka.log import FencedError, PartitionLog, SequenceError
+from pipeline.embedded.kafka.messages import Code
+from pipeline.embedded.kafka.topics import Topic, TopicError, Topics
+from pipeline.embedded.kafka.wire import Message
+
+NODE_ID = 1
+CLUSTER_ID = "usage-embedded"
+_EARLIEST, _LATEST = -2, -1
+_WAIT_SECONDS_MAX = 60.0
+
+
+class Address(NamedTuple):
+    """Where clients reach the broker."""
+
+    host: str
+    port: int
+
+
+class DataApi:
+    """The requests about topics' records."""
+
+    def __init__(self, topics: Topics, address: Address) -> None:
+        """Serve `topics` at `address`."""
+        self._topics = topics
+        self._address = address
+
+    async def metadata(self, request: Message, version: int) -> Message:
+        """Name the broker and the topics; an unknown topic is made with one partition, unless told not to."""
+        names = request["topics"]
+        if names is None or (version == 0 and not names):
+            names = list(self._topics.topics)
+        if version < 4 or request["allow_auto_topic_creation"]:
+            for name in set(names) - set(self._topics.topics):
+                self._make(name)
+        host, port = self._address
+        return {
+            "brokers": [{"node_id": NODE_ID, "host": host, "port": port}],
+            "cluster_id": CLUSTER_ID,
+            "controller_id": NODE_ID,
+            "topics": [_topic_metadata(name, self._topics.topics.get(name)) for name in names],
+        }
+
+    def _make(self, name: str) -> None:
+        try:
+            self._topics.create(name, 1, {})
+        except TopicError:  # the name is not allowed: the answer says that the topic is unknown
+            return
+
+    async def produce(self, request: Message, _version: int) -> Message:
+        """Append the batches; each partition answers for itself."""
+        return {
+            "responses": [
+                {
+                    "name": topic["name"],
+                    "partitions": [
+                        self._append(topic["name"], part["index"], part["records"]) for part in topic["partitions"]
+                    ],
+                }
+                for topic in request["topics"]
+            ]
+        }
+
+    def _append(self, name: str, index: int, records: memoryview | None) -> Message:
+        log = self._log(name, index)
+        answer: Message = {"index": index, "error_code": Code.NONE, "base_offset": -1, "log_append_time_ms": -1}
+        if log is None:
+            return answer | {"error_code": Code.UNKNOWN_TOPIC_OR_PARTITION}
+        if len(records or b"") > int(self._topics.topics[name].config("max.message.bytes")):
+            return answer | {"error_code": Code.MESSAGE_TOO_LARGE}
+        try:
+            batch = check(records or memoryview(b""))
+            return answer | {
+                "base_offset": log.append(records or memoryview(b""), batch),
+                "log_start_offset": log.start_offset,
+            }
+        except TooOldError as failure:
+            code, message = Code.UNSUPPORTED_FOR_MESSAGE_FORMAT, str(failure)
+        except BatchError as failure:
+            code, message = Code.CORRUPT_MESSAGE, str(failure)
+        except SequenceError as failure:
+            code, message = Code.OUT_OF_ORDER_SEQUENCE_NUMBER, str(failure)
+        except FencedError as failure:
+            code, message = Code.INVALID_PRODUCER_EPOCH, str(failure)
+        return answer | {"error_code": code, "error_message": message}
+
+    async def fetch(self, request: Message, _version: int) -> Message:
+        """Return records as soon as there are `min_bytes` of them, or what there is when the wait is over."""
+        deadline = time.monotonic() + min(request["max_wait_ms"] / 1000, _WAIT_SECONDS_MAX)
+        while not self._is_ready(request) and (left := deadline - time.monotonic()) > 0:
+            appends = [log.next_append() for log in self._logs_of(request)]
+            if not appends:
+                await asyncio.sleep(left)
+                break
+            await asyncio.wait(appends, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+            for append in appends:
+                append.cancel()
+        return {"responses": self._read(request)}
+
+    def _is_ready(self, request: Message) -> bool:
+        found, wanted = 0, int(request["min_bytes"])
+        for topic in request["topics"]:
+            for part in topic["partitions"]:
+                log = self._log(topic["topic"], part["partition"])
+                if log is None or not log.start_offset <= part["fetch_offset"] <= log.end_offset:
+                    return True
+                found += min(log.bytes_from(part["fetch_offset"]), part["partition_max_bytes"])
+        return found >= wanted
+
+    def _logs_of(self, request: Message) -> list[PartitionLog]:
+        found = (
+            self._log(topic["topic"], part["partition"]) for topic in request["topics"] for part in topic["partitions"]
+        )
+        return [log for log in found if log is not None]
+
+    def _read(self, request: Message) -> list[Message]:
+        left = request["max_bytes"]
+        answers = []
+        for topic in request["topics"]:
+            parts = []
+            for part in topic["partitions"]:
+                answer = self._read_partition(topic["topic"], part, left)
+                left -= len(answer["records"])
+                parts.append(answer)
+            answers.append({"topic": topic["topic"], "partitions": parts})
+        return answers
+
+    def _read_partition(self, name: str, part: Message, bytes_left: int) -> Message:
+        log, offset = self._log(name, part["partition"]), part["fetch_offset"]
+        answer: Message = {"partition_index": part["partition"], "preferred_read_replica": -1, "records": b""}
+        if log is None:
+            return answer | {
+                "error_code": Code.UNKNOWN_TOPIC_OR_PARTITION,
+                "high_watermark": -1,
+                "last_stable_offset": -1,
+            }
+        answer |= {
+            "high_watermark": log.end_offset,
+            "last_stable_offset": log.end_offset,
+            "log_start_offset": log.start_offset,
+        }
+        if not log.start_offset <= offset <= log.end_offset:
+            return answer | {"error_code": Code.OFFSET_OUT_OF_RANGE}
+        if bytes_left > 0:
+            answer["records"] = log.read(offset, min(part["partition_max_bytes"], bytes_left))
+        return answer
+
+    async def list_offsets(self, request: Message, _version: int) -> Message:
+        """Find the first offset, the next one, or the first at or after a time."""
+        return {
+            "topics": [
+                {
+                    "name": topic["name"],
+                    "partitions": [
+                        self._offset_at(topic["name"], part["partition_index"], part["timestamp"])
+                        for part in topic["partitions"]
+                    ],
+                }
+                for topic in request["topics"]
+            ]
+        }
+
+    def _offset_at(self, name: str, index: int, timestamp: int) -> Message:
+        log = self._log(name, index)
+        answer: Message = {"partition_index": index, "timestamp": -1, "offset": -1}
+        if log is None:
+            return answer | {"error_code": Code.UNKNOWN_TOPIC_OR_PARTITION}
+        if timestamp == _EARLIEST:
+            return answer | {"offset": log.start_offset}
+        if timestamp == _LATEST:
+            return answer | {"offset": log.end_offset}
+        found = log.offset_at(timestamp)
+        return answer if found is None else answer | {"offset": found[0], "timestamp": found[1]}
+
+    async def init_producer_id(self, request: Message, _version: int) -> Message:
+        """Give out a producer id that was never given out before, also not before a restart."""
+        if request["transactional_id"] is not None:
+            return {"error_code": Code.INVALID_REQUEST, "producer_id": -1, "producer_epoch": -1}
+        return {"producer_id": time.time_ns(), "producer_epoch": 0}
+
+    def _log(self, name: str, index: int) -> PartitionLog | None:
+        topic = self._topics.topics.get(name)
+        return topic.logs[index] if topic is not None and 0 <= index < len(topic.logs) else None
+
+
+def _topic_metadata(name: str, topic: Topic | None) -> Message:
+    if topic is None:
+        return {"error_code": Code.UNKNOWN_TOPIC_OR_PARTITION, "name": name}
+    here = {"error_code": Code.NONE, "leader_id": NODE_ID, "replica_nodes": [NODE_ID], "isr_nodes": [NODE_ID]}
+    return {
+        "name": name,
+        "error_code": Code.NONE,
+        "partitions": [here | {"partition_index": n} for n in range(len(topic.logs))],
+    }

@@ -1,0 +1,231 @@
+"""The thread of Faust's consumer: fetches as bundles, seeks, commits, membership."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import uvloop
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
+from aiokafka.structs import OffsetAndMetadata
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from pipeline.domain.records import Record
+from pipeline.settings import Settings
+from pipeline.settings.clients import kafka_arguments
+from pipeline.stream.bundles import Bundle
+from pipeline.stream.merge import PositionError
+
+POLL_BYTES = 4 << 20
+"""What one read should bring, by the size that records had lately: a read takes records by count."""
+POLL_RECORDS_MIN = 20
+POLL_RECORDS_MAX = 10_000
+FETCH_BYTES_MAX = 4 << 20
+"""A topic and partition; a single larger record or batch still comes whole (KIP-74)."""
+FETCH_WAIT_MS_MAX = 100
+"""How long the broker holds an idle fetch. A partition that was just read waits for it: aiokafka has one fetch a broker
+under way. Faust's driver fixes it at 1500."""
+POLL_S_MAX = 0.25
+HEARTBEATS_A_SESSION = 4
+REQUEST_TIMEOUT_MS = 40_000
+
+log = logging.getLogger(__name__)
+
+
+class BundleThread(driver.AIOKafkaConsumerThread):
+    """The thread that holds the aiokafka consumer; what runs in it is called through `call_thread`."""
+
+    mundane_level = "debug"
+    app: Any  # WorkerApp; naming it would be a cycle
+    settings: Settings
+
+    def __init__(self, *args: Any, settings: Settings, **kwargs: Any) -> None:
+        super().__init__(*args, thread_loop=uvloop.new_event_loop(), **kwargs)
+        self._close_thread_loop_on_stop = True
+        self.settings = settings
+        self._read: dict[TP, tuple[int, int]] = {}
+        """By partition: epoch of the last seek, offset that the next bundle starts at."""
+        self._seeks = 0
+        self._poll_records = POLL_RECORDS_MIN
+        self._sought: Any = None
+
+    def _create_worker_consumer(self, *_: Any) -> AIOKafkaConsumer:
+        """Return the consumer; Faust's own has no setting for the fetch wait, and other names for the security ones."""
+        settings = self.settings
+        self._assignor = self.app.assignor
+        return AIOKafkaConsumer(
+            **kafka_arguments(settings),
+            client_id=self.app.conf.broker_client_id,
+            group_id=self.app.conf.id,
+            group_instance_id=self.app.worker_name,
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
+            session_timeout_ms=settings.worker_session_ms,
+            heartbeat_interval_ms=settings.worker_session_ms // HEARTBEATS_A_SESSION,
+            rebalance_timeout_ms=settings.worker_rebalance_ms,
+            max_poll_interval_ms=max(settings.worker_rebalance_ms, 300_000),
+            request_timeout_ms=REQUEST_TIMEOUT_MS,
+        )
+
+    def _stopped_set(self) -> None:
+        """Tell the thread to stop, unless it stopped by itself because the app crashed."""
+        if not self.thread_loop.is_closed():
+            super()._stopped_set()
+
+    async def fetch(self, partitions: set[TP]) -> list[Bundle]:
+        """Return what is there of the partitions that were sought, after waiting a little when nothing is."""
+        bundles: list[Bundle] = await self.call_thread(self._fetch, partitions)
+        return bundles
+
+    async def seek_to_committed(self) -> Mapping[TP, int]:
+        """Seek the source partitions to their committed offsets, or to their beginning, and return where that is."""
+        assigned = {tp for tp in self.assignment() if tp.topic not in self.app.tables.changelog_topics}
+        positions: Mapping[TP, int] = await self.call_thread(self._seek_to_committed, assigned)
+        return positions
+
+    async def seek_to_start(self, partitions: set[TP]) -> Mapping[TP, int]:
+        """Seek partitions to their earliest offsets and return those."""
+        positions: Mapping[TP, int] = await self.call_thread(self._seek_to_start, partitions)
+        return positions
+
+    async def pause_at_broker(self, partitions: set[TP]) -> None:
+        """Stop fetching partitions; Faust's own pause only ignores what is fetched, a changelog's own new records too."""
+        await self.call_thread(self._pause, partitions)
+
+    def epoch(self, tp: TP) -> int:
+        """Return the epoch of a partition's last seek."""
+        return self._read[tp][0]
+
+    async def _fetch(self, partitions: set[TP]) -> list[Bundle]:
+        consumer = self._ensure_consumer()
+        wanted = {tp for tp in partitions if tp in self._read}
+        if not wanted or not self._is_sought(consumer):
+            return []
+        fetched = await consumer._fetcher.fetched_records(wanted, timeout=POLL_S_MAX, max_records=self._poll_records)  # noqa: SLF001 - as Faust does
+        if not self._is_sought(consumer):
+            return []  # dealt out anew meanwhile: the seek that is to come takes back what was read
+        bundles = []
+        for tp in wanted & self._read.keys():
+            position = self._position(consumer, tp)
+            if position is None:
+                continue
+            epoch, start = self._read[tp]
+            records = fetched.get(tp, ())
+            if records or position != start:
+                self._read[tp] = (epoch, position)
+                bundles.append(Bundle(tp.topic, tp.partition, epoch, start, [_to_record(r) for r in records], position))
+        self._adapt([record for bundle in bundles for record in bundle.records])
+        await self._check_gaps(consumer, bundles)
+        return bundles
+
+    def _adapt(self, records: list[Record]) -> None:
+        if records:
+            size = sum(len(record.value or b"") for record in records) // len(records) + 1
+            self._poll_records = min(max(POLL_BYTES // size, POLL_RECORDS_MIN), POLL_RECORDS_MAX)
+
+    async def _check_gaps(self, consumer: AIOKafkaConsumer, bundles: list[Bundle]) -> None:
+        """Tell control records, over which a position may jump, from records that were deleted before they were read."""
+        sources = [b for b in bundles if b.topic not in self.app.tables.changelog_topics]
+        suspicious = [b for b in sources if (b.records[0].offset if b.records else b.position) != b.start]
+        if not suspicious:
+            return
+        earliest = await consumer.beginning_offsets([TopicPartition(b.topic, b.partition) for b in suspicious])
+        for bundle in suspicious:
+            first = earliest[TopicPartition(bundle.topic, bundle.partition)]
+            if first > bundle.start or bundle.position < bundle.start:
+                raise PositionError(
+                    f"{bundle.topic}/{bundle.partition}: offset {bundle.start} is not in the log, which begins at "
+                    f"{first}: records were deleted before they were rated, or the log lost its end. Restore the topic; or, "
+                    f"to go on without them, set the offsets of group {self.app.conf.id} to where it shall go on"
+                )
+
+    def _current(self, consumer: AIOKafkaConsumer) -> Any:
+        subscription = consumer._subscription.subscription  # noqa: SLF001 - no public way without waiting
+        return subscription.assignment if subscription else None
+
+    def _is_sought(self, consumer: AIOKafkaConsumer) -> bool:
+        """Say whether the assignment is still the one in which the positions were sought."""
+        return self._sought is not None and self._current(consumer) is self._sought
+
+    def _position(self, consumer: AIOKafkaConsumer, tp: TP) -> int | None:
+        assignment = self._current(consumer)
+        state = assignment.state_value(tp) if assignment else None
+        return state.position if state is not None and state.has_valid_position else None
+
+    async def _seek_to_committed(self, partitions: set[TP]) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        if not partitions:
+            return {}
+        committed = await consumer._coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in partitions])  # noqa: SLF001 - one request for all
+        known = {tp: committed[tp].offset for tp in partitions if tp in committed and committed[tp].offset >= 0}
+        fresh = [TopicPartition(*tp) for tp in partitions if tp not in known]
+        earliest = await consumer.beginning_offsets(fresh) if fresh else {}
+        positions = known | {TP(*tp): offset for tp, offset in earliest.items()}
+        self._seek(consumer, positions)
+        return positions
+
+    async def _seek_to_start(self, partitions: set[TP]) -> Mapping[TP, int]:
+        consumer = self._ensure_consumer()
+        earliest = await consumer.beginning_offsets([TopicPartition(*tp) for tp in partitions]) if partitions else {}
+        positions = {TP(*tp): offset for tp, offset in earliest.items()}
+        self._seek(consumer, positions)
+        consumer.resume(*(TopicPartition(*tp) for tp in partitions))
+        return positions
+
+    def _seek(self, consumer: AIOKafkaConsumer, positions: Mapping[TP, int]) -> None:
+        self._seeks += 1
+        if not self._is_sought(consumer):
+            self._read.clear()
+            self._sought = self._current(consumer)
+        for tp, offset in positions.items():
+            if self._position(consumer, tp) != offset:  # keep what is already fetched from there
+                consumer.seek(TopicPartition(*tp), offset)
+            self._read[tp] = (self._seeks, offset)
+
+    async def _commit(self, offsets: Mapping[TP, int]) -> bool:
+        """Commit, unless the group has moved on: then another worker does again what we cannot commit.
+
+        Faust means to do the same, but looks for words that aiokafka's message has on two lines, and crashes.
+        """
+        wanted = {TopicPartition(*tp): OffsetAndMetadata(offset, "") for tp, offset in offsets.items()}
+        try:
+            await self._ensure_consumer().commit(wanted)
+        except (CommitFailedError, IllegalStateError):
+            log.info("positions could not be committed: partitions are being dealt out anew")
+            return False
+        return True
+
+    async def on_thread_stop(self) -> None:
+        """Leave the group, so that others take over at once; aiokafka leaves it only without a name."""
+        if self._consumer is not None and not self.app.crashed:
+            await self._leave_group(self._consumer._coordinator)  # noqa: SLF001 - no public way
+        await super().on_thread_stop()
+
+    async def _leave_group(self, coordinator: Any) -> None:
+        if coordinator.member_id == JoinGroupRequest.UNKNOWN_MEMBER_ID:
+            return
+        try:
+            await coordinator._send_req(LeaveGroupRequest(coordinator.group_id, coordinator.member_id))  # noqa: SLF001
+        except KafkaError as failure:
+            log.warning("could not leave the group, others take over after the session timeout: %r", failure)
+
+    async def check_group(self) -> None:
+        """Raise the error for which aiokafka gave up the group, if it did: authorisation, session timeout refused, ..."""
+        await self.call_thread(self._check_group)
+
+    async def _check_group(self) -> None:
+        self._ensure_consumer()._coordinator.check_errors()  # noqa: SLF001 - getmany does it, but Faust does not use that
+
+    async def _pause(self, partitions: set[TP]) -> None:
+        self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in partitions))
+
+
+def _to_record(fetched: Any) -> Record:
+    return Record(
+        fetched.topic, fetched.partition, fetched.offset, fetched.timestamp, fetched.key, fetched.value, fetched.headers
+    )

@@ -1,0 +1,136 @@
+"""Cases of the naive model's generator, and the pipeline's rating of them."""
+
+import json
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pipeline.catalog import load_catalog
+from pipeline.codec.journal import parse_journal_line
+from pipeline.codec.lines import alert_fields, line_fields
+from pipeline.domain.catalog import Catalog
+from pipeline.domain.records import EVENTS_TOPIC, Record
+from pipeline.rating.ledger import Effects, Ledger
+from pipeline.rating.offline import OfflineRating
+from tests.domain.world import NOON, ms
+from tests.model.cases import make_case
+from tests.model.naive import Result
+
+CONFORMANCE = Path(__file__).resolve().parents[3] / "shared" / "conformance"
+
+
+@dataclass
+class Case:
+    """A generated case, as the naive model reads it and as the pipeline does."""
+
+    plain_catalog: dict[str, Any]
+    plain_records: list[dict[str, Any]]
+    catalog: Catalog
+    records: list[Record]
+
+
+@lru_cache(maxsize=64)
+def case(seed: int, events: int = 200) -> Case:
+    plain_catalog, plain_records = make_case(seed, events)
+    with tempfile.TemporaryDirectory() as folder:
+        catalog = load_catalog(write_catalog(Path(folder), plain_catalog))
+    return Case(plain_catalog, plain_records, catalog, records_of(plain_records))
+
+
+def write_catalog(folder: Path, plain_catalog: dict[str, Any]) -> Path:
+    path = folder / "catalog.yaml"
+    path.write_text(yaml.safe_dump(plain_catalog, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def records_of(plain_records: Iterable[dict[str, Any]]) -> list[Record]:
+    """Return records by way of the journal's form (R2.6)."""
+    return [parse_journal_line(json.dumps(record).encode()) for record in plain_records]
+
+
+def rate_offline(catalog: Catalog, records: Iterable[Record]) -> Result:
+    """Rate records and return what came of them in the form of the naive model."""
+    rating = OfflineRating(catalog)
+    result = Result()
+    for record in records:
+        outcome = rating.rate(record)
+        result.lines += map(line_fields, outcome.lines)
+        result.alerts += map(alert_fields, outcome.alerts)
+        result.rejects += [
+            {"offset": record.offset, "index": letter.index, "code": letter.code} for letter in outcome.dead_letters
+        ]
+    result.statements = [statement.as_dict() for statement in rating.statements()]
+    return result
+
+
+@lru_cache(maxsize=64)
+def rated(seed: int) -> Result:
+    return rate_offline(case(seed).catalog, case(seed).records)
+
+
+@dataclass
+class Log:
+    """What a worker has written: outputs in order, and the changelog that a new worker restores from."""
+
+    lines: list[bytes] = field(default_factory=list)
+    alerts: list[tuple[bytes, bytes]] = field(default_factory=list)
+    rejects: list[tuple[int, int | None, str, bytes]] = field(default_factory=list)
+    duplicates: int = 0
+    changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
+
+    def write(self, effects: Effects) -> None:
+        self.lines += effects.lines
+        self.alerts += effects.alerts
+        self.rejects += [(each.record.offset, each.index, each.code, each.original) for each in effects.dead_letters]
+        self.duplicates += effects.duplicates
+        for _, records in effects.states:
+            self.changelog += records
+
+    def outputs(self) -> tuple[Any, ...]:
+        return (self.lines, self.alerts, self.rejects, self.duplicates)
+
+    def compacted(self) -> dict[bytes, bytes]:
+        """Return the last value of each key that is not deleted."""
+        values = dict(self.changelog)
+        return {key: value for key, value in values.items() if value is not None}
+
+
+def restored(catalog: Catalog, changelog: Iterable[tuple[bytes, bytes | None]]) -> Ledger:
+    ledger = Ledger(catalog)
+    for key, value in changelog:
+        ledger.restore(key, value)
+    return ledger
+
+
+def play(ledger: Ledger, rounds: Iterable[Sequence[Record]], log: Log | None = None) -> Log:
+    """Rate rounds of records and write what each comes to."""
+    log = log or Log()
+    for records in rounds:
+        for record in records:
+            ledger.rate(record)
+        log.write(ledger.take_effects())
+    return log
+
+
+def event(identity: str, **changes: Any) -> dict[str, Any]:
+    """Return an event of the small world, that of tests/domain/world.py, as JSON fields; it costs a cent."""
+    fields = {
+        "specversion": "1.0",
+        "type": "ai.usage.v1",
+        "id": identity,
+        "source": changes.pop("source", "dep"),
+        "subject": changes.pop("subject", "acme"),
+        "time": changes.pop("time", NOON),
+    }
+    data = {"environment": "production", "workspace": "legal", "feature": "f", "model": "small", "unit": "document"}
+    return {**fields, "data": {**data, "cost": "0.01", **changes}}
+
+
+def record(offset: int, value: Any, sent: str = NOON, *, key: str | None = "acme", topic: str = EVENTS_TOPIC) -> Record:
+    payload = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return Record(topic, 0, offset, ms(sent), None if key is None else key.encode(), payload)

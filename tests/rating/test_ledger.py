@@ -1,0 +1,283 @@
+"""What the states promise: a worker that restores them goes on as if nothing had happened."""
+
+import json
+from collections import defaultdict
+from random import Random
+
+import pytest
+
+from pipeline.codec.states import ACCOUNT, HEAD, IDENTITIES, OPERATIONS, WINDOW, parse_part
+from pipeline.domain.catalog import Allowance, Budget, PriceRow, Tier
+from pipeline.domain.dedupe import HORIZON_MS
+from pipeline.domain.records import GRANTS_TOPIC, Record
+from pipeline.domain.state import CustomerState
+from pipeline.rating.ledger import Ledger
+from tests.domain.world import World
+from tests.rating.support import Log, case, event, play, record, restored
+
+SEEDS = range(12)
+LONG_SEEDS = range(100, 104)
+LONG_EVENTS = 1500
+
+
+def rounds_of(records: list[Record], rng: Random, most: int) -> list[list[Record]]:
+    rounds, at = [], 0
+    while at < len(records):
+        size = rng.randint(1, most)
+        rounds.append(records[at : at + size])
+        at += size
+    return rounds
+
+
+def states_of(ledger: Ledger) -> dict[str, CustomerState]:
+    """Return all customers' states, without the identities that the horizon has passed."""
+    rater = ledger._rater
+    for name in list(rater._stored):
+        rater._customer(name)
+    states = {name: customer.state for name, customer in rater._customers.items()}
+    for state in states.values():
+        horizon = state.watermark_ms - HORIZON_MS
+        state.identities = {key: known for key, known in state.identities.items() if known.accepted_ms >= horizon}
+    return states
+
+
+def play_with_restarts(seed: int, records: list[Record], most: int, share: float) -> Log:
+    """Rate in random rounds, and after a share of them begin again from the changelog, compacted and shuffled or not."""
+    rng = Random(seed)
+    catalog = case(seed, LONG_EVENTS if seed in LONG_SEEDS else 200).catalog
+    ledger, log = Ledger(catalog), Log()
+    for records_of_round in rounds_of(records, rng, most):
+        play(ledger, [records_of_round], log)
+        if rng.random() < share:
+            changelog: list = log.changelog
+            if rng.random() < 0.5:
+                changelog = list(log.compacted().items())
+                rng.shuffle(changelog)
+            ledger = restored(catalog, changelog)
+    return log
+
+
+@pytest.mark.rule("R3.3", "R7.2")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_restarting_after_every_round_changes_nothing(seed: int) -> None:
+    """Lines, alerts, rejects and duplicates are the same to the byte when each round is rated by a new worker."""
+    records = case(seed).records
+
+    whole = play(Ledger(case(seed).catalog), [records])
+    restarted = play_with_restarts(seed, records, most=8, share=1)
+
+    assert restarted.outputs() == whole.outputs()
+    assert len(whole.lines) > 50
+
+
+@pytest.mark.rule("R3.3", "R6.1", "R6.2")
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_restarting_over_months_changes_nothing(seed: int) -> None:
+    """The same holds for cases so long that segments fill up and identities, windows and operations are dropped."""
+    records = case(seed, LONG_EVENTS).records
+
+    whole = play(Ledger(case(seed, LONG_EVENTS).catalog), [records])
+    restarted = play_with_restarts(seed, records, most=40, share=0.3)
+
+    assert restarted.outputs() == whole.outputs()
+
+
+def test_long_cases_exercise_what_they_are_for() -> None:
+    """Between them the long cases write large segments and drop segments of every kind and windows."""
+    dropped, largest = set(), 0
+
+    for seed in LONG_SEEDS:
+        log = play(Ledger(case(seed, LONG_EVENTS).catalog), [[each] for each in case(seed, LONG_EVENTS).records])
+        dropped |= {parse_part(key).kind for key, value in log.changelog if value is None}
+        largest = max(largest, *(len(value or b"") for _, value in log.changelog))
+
+    assert dropped == {IDENTITIES, WINDOW, OPERATIONS}
+    assert largest > 4096
+
+
+@pytest.mark.parametrize("seed", LONG_SEEDS)
+def test_a_restored_state_is_the_state(seed: int) -> None:
+    """What the changelog holds in the end is every customer's whole state, and nothing more."""
+    catalog = case(seed, LONG_EVENTS).catalog
+    ledger = Ledger(catalog)
+
+    log = play(ledger, rounds_of(case(seed, LONG_EVENTS).records, Random(seed), 10))
+
+    assert states_of(restored(catalog, log.compacted().items())) == states_of(ledger)
+
+
+@pytest.mark.rule("R2.3", "R6.1", "R7.2")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_replaying_applied_records_does_nothing(seed: int) -> None:
+    """A worker that is given records again which its states cover makes no line, no duplicate and no state of them."""
+    rng = Random(seed)
+    records = case(seed).records
+    end = rng.randint(len(records) // 2, len(records))
+    log = play(Ledger(case(seed).catalog), rounds_of(records[:end], rng, 10))
+
+    again = play(restored(case(seed).catalog, log.changelog), rounds_of(records[:end], rng, 10))
+
+    assert (again.lines, again.alerts, again.duplicates, again.changelog) == ([], [], 0, [])
+    assert set(again.rejects) <= set(log.rejects)
+
+
+@pytest.mark.rule("R7.2")
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_replay_from_an_earlier_position_goes_on_exactly(seed: int) -> None:
+    """After a crash before the commit, applied records are passed over and the others rated as if for the first time."""
+    rng = Random(seed)
+    records = case(seed).records
+    written = rng.randint(len(records) // 2, len(records))
+    committed = rng.randint(0, written)
+    log = play(Ledger(case(seed).catalog), rounds_of(records[:written], rng, 10))
+
+    play(restored(case(seed).catalog, log.changelog), [records[committed:]], log)
+
+    assert log.lines == play(Ledger(case(seed).catalog), [records]).lines
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_version_of_a_customers_lines_rises_with_its_records(seed: int) -> None:
+    """Lines of one record have one version, which is larger than that of every earlier record of the customer."""
+    ledger = Ledger(case(seed).catalog)
+    newest: dict[str, int] = defaultdict(int)
+
+    for each in case(seed).records:
+        lines = [json.loads(line) for line in play(ledger, [[each]]).lines]
+        versions = {line["version"] for line in lines}
+        assert len(versions) <= 1
+        for line in lines:
+            assert line["version"] > newest[line["customer"]]
+        newest.update({line["customer"]: line["version"] for line in lines})
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_everything_of_a_customer_sits_in_one_entry(seed: int) -> None:
+    """A round gives one entry a customer, with a head and only that customer's keys, each of them once to write."""
+    ledger = Ledger(case(seed).catalog)
+
+    for records in rounds_of(case(seed).records, Random(seed), 30):
+        for each in records:
+            ledger.rate(each)
+        states = ledger.take_effects().states
+        assert len({name for name, _ in states}) == len(states)
+        for name, entry in states:
+            parts = [parse_part(key) for key, value in entry if value is not None]
+            assert {part.customer for part in parts} == {name}
+            assert len(set(parts)) == len(parts)
+            assert HEAD in {part.kind for part in parts}
+
+
+@pytest.mark.rule("R2.3")
+def test_a_record_of_rejects_writes_no_state() -> None:
+    """A record none of whose events is accepted leaves dead letters and nothing else, not even in memory."""
+    ledger = Ledger(World().catalog)
+
+    ledger.rate(record(0, [event("a", source="nowhere"), {}]))
+    ledger.rate(record(1, b"nonsense"))
+    ledger.rate(record(2, {"type": "topup", "id": "t", "customer": "acme"}, topic=GRANTS_TOPIC))
+    effects = ledger.take_effects()
+
+    assert (effects.states, effects.lines, effects.alerts, effects.duplicates) == ([], [], [], 0)
+    assert [letter.code for letter in effects.dead_letters] == [
+        "unknown_deployment",
+        "invalid_field",
+        "malformed",
+        "invalid_field",
+    ]
+    assert ledger._rater._customers == {}
+
+
+@pytest.mark.rule("R2.5")
+def test_a_repeated_grant_writes_no_state() -> None:
+    """A top-up that is sent again leaves nothing to write."""
+    ledger = Ledger(World().catalog)
+    top_up = {"type": "topup", "id": "t", "customer": "acme", "amount": "1"}
+
+    first = play(ledger, [[record(0, top_up, topic=GRANTS_TOPIC)]])
+    again = play(ledger, [[record(1, top_up, topic=GRANTS_TOPIC)]])
+
+    assert (len(first.changelog), again.changelog) == (1, [])
+
+
+def test_effects_are_taken_once() -> None:
+    """What has been taken is not handed out again."""
+    ledger = Ledger(World().catalog)
+    ledger.rate(record(0, event("a")))
+
+    assert len(ledger.take_effects().lines) == 1
+    assert play(ledger, [[]]).outputs() == ([], [], [], 0)
+
+
+def test_a_record_of_another_topic_is_refused() -> None:
+    """Rating knows the two topics of R2 and nothing else."""
+    with pytest.raises(ValueError, match=r"usage\.lines"):
+        Ledger(World().catalog).rate(record(0, event("a"), topic="usage.lines"))
+
+
+def test_a_foreign_changelog_record_is_refused() -> None:
+    """A changelog record that is not ours stops recovery instead of being passed over."""
+    ledger = Ledger(World().catalog)
+
+    with pytest.raises(ValueError, match=r".+"):
+        ledger.restore(b"acme", b"{}")
+
+
+@pytest.mark.rule("R6.1")
+def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance() -> None:
+    """When an older segment still holds an identity's first acceptance, restoring in any order keeps the later one."""
+    catalog = World(grace_hours=2000).catalog
+    early, later, again = (
+        record(0, event("a"), "2026-11-10T12:00:00Z"),
+        record(1, event("b"), "2026-11-30T12:00:00Z"),
+        record(2, event("a"), "2026-12-16T12:00:00Z"),
+    )
+    log = play(Ledger(catalog), [[early], [later]])
+    play(restored(catalog, log.changelog), [[again]], log)
+    segments = [key for key in log.compacted() if parse_part(key).kind == IDENTITIES]
+
+    for order in (1, -1):
+        ledger = restored(catalog, list(log.compacted().items())[::order])
+        resent = play(ledger, [[record(3, event("a"), "2026-12-20T12:00:00Z")]])
+        assert (resent.lines, resent.duplicates) == ([], 1)
+    assert (len(segments), len(log.lines)) == (2, 3)
+
+
+def test_a_part_is_written_only_when_it_changed() -> None:
+    """A second event of the same period writes head, account and the open segment, and no closed one."""
+    ledger = Ledger(World().catalog)
+    many = [event(f"e{number}") for number in range(150)]
+
+    play(ledger, [[record(0, many)]])
+    log = play(ledger, [[record(1, event("one more"))]])
+
+    sizes = {parse_part(key).kind: len(value or b"") for key, value in log.changelog}
+    assert set(sizes) == {HEAD, ACCOUNT, IDENTITIES}
+    assert sizes[IDENTITIES] == 40
+
+
+def test_states_stay_small() -> None:
+    """After 1000 events under three allowances, head and account take less than 1 KB each."""
+    world = World(
+        allowances=(
+            Allowance("a", 10),
+            Allowance("b", 100, scope="workspace"),
+            Allowance("c", 500, scope="deployment"),
+        ),
+        budgets=(Budget("cap", blocks=False, quantity=1000),),
+        prices=(PriceRow(tiers=(Tier(100, 10), Tier(None, 5))),),
+    )
+    ledger, log = Ledger(world.catalog), Log()
+
+    for number in range(100):
+        batch = [event(f"e{number}-{index}", operation=f"o{number}-{index}") for index in range(10)]
+        play(ledger, [[record(number, batch)]], log)
+
+    sizes: dict[str, int] = defaultdict(int)
+    for key, value in log.compacted().items():
+        kind = parse_part(key).kind
+        sizes[kind] = max(sizes[kind], len(key) + len(value))
+    assert len(log.lines) == 1000
+    assert sizes[HEAD] < 1000
+    assert sizes[ACCOUNT] < 1000
+    assert max(sizes.values()) < 5000

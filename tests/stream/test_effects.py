@@ -1,0 +1,162 @@
+"""The records that carry a round's effects."""
+
+import logging
+
+import pytest
+from aiokafka.producer.message_accumulator import BatchBuilder
+
+from pipeline.domain.records import EVENTS_TOPIC, Record
+from pipeline.observe.counters import COUNTERS, Counters
+from pipeline.observe.repeats import RepeatFilter
+from pipeline.rating.ledger import DeadLetter, Effects
+from pipeline.settings import load_settings
+from pipeline.stream.effects import (
+    BATCH_BYTES_MAX,
+    LINES_VALUE_BYTES,
+    EffectWriter,
+    OutRecord,
+    StateTooLargeError,
+    dead_letter_record,
+    line_records,
+)
+
+
+class FakeProducer:
+    """Keeps the batches that would be sent."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, int, BatchBuilder]] = []
+
+    def create_batch(self) -> BatchBuilder:
+        return BatchBuilder(BATCH_BYTES_MAX, 0)
+
+    async def send_batch(self, batch: BatchBuilder, topic: str, *, partition: int):
+        self.sent.append((topic, partition, batch))
+
+        async def acknowledged() -> None:
+            pass
+
+        return acknowledged()
+
+
+def new_writer() -> tuple[EffectWriter, FakeProducer]:
+    writer = EffectWriter(load_settings(), Counters())
+    writer._producer = FakeProducer()
+    return writer, writer._producer
+
+
+def states(*customers: tuple[str, list[int]]) -> Effects:
+    parts = [
+        (name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)])
+        for name, sizes in customers
+    ]
+    return Effects([], [], [], parts, 0, 0)
+
+
+def test_lines_are_cut_into_records_of_a_fair_size():
+    """A record is closed when it has reached its size; together they hold every line once, in order."""
+    lines = [b'{"n": %06d, "pad": "%s"}' % (number, b"x" * 500) for number in range(2000)]
+
+    records = list(line_records(lines))
+
+    assert b"\n".join(record.value for record in records).split(b"\n") == lines
+    assert [int(dict(record.headers)["lines"]) for record in records] == [len(r.value.split(b"\n")) for r in records]
+    assert all(len(record.value) < LINES_VALUE_BYTES + 1000 for record in records)
+    assert len(records) == 4
+
+
+def test_no_lines_make_no_record():
+    """A round without lines writes nothing to usage.lines."""
+    assert list(line_records([])) == []
+
+
+@pytest.mark.rule("R2.3")
+def test_a_dead_letter_says_why_and_where_from():
+    """Headers hold code, message and place; of the source's own only those that rating looks at."""
+    record = Record(
+        EVENTS_TOPIC, 3, 42, 1700, b"acme", b"[1]", (("content-type", b"t"), ("x-usage-import", b"offline"), ("z", b""))
+    )
+
+    letter = dead_letter_record(DeadLetter(record, 0, "malformed", "event: is a number", b"1"))
+
+    assert (letter.key, letter.value) == (b"acme", b"1")
+    assert letter.headers == [
+        ("code", b"malformed"),
+        ("message", b"event: is a number"),
+        ("source-topic", b"usage.events"),
+        ("source-partition", b"3"),
+        ("source-offset", b"42"),
+        ("source-timestamp", b"1700"),
+        ("source-index", b"0"),
+        ("content-type", b"t"),
+        ("x-usage-import", b"offline"),
+    ]
+
+
+def test_a_whole_record_has_no_index():
+    """A dead letter of a whole record does not pretend to be one event of a batch."""
+    record = Record(EVENTS_TOPIC, 0, 0, 0, None, None)
+
+    assert "source-index" not in dict(dead_letter_record(DeadLetter(record, None, "malformed", "m", b"")).headers)
+
+
+@pytest.mark.asyncio
+async def test_a_customers_state_is_never_split():
+    """Many customers share a batch, but all parts of one lie in the same, however large the others are."""
+    writer, producer = new_writer()
+    third = BATCH_BYTES_MAX // 3
+
+    await writer.write_states(1, states(("a", [third, third // 2]), ("b", [10]), ("c", [third, third]), ("d", [5, 5])))
+
+    assert [(topic, partition, batch.record_count()) for topic, partition, batch in producer.sent] == [
+        ("usage.states", 1, 3),
+        ("usage.states", 1, 4),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_state_that_fits_no_batch_is_an_error():
+    """Rather than splitting a customer's state the worker stops and says which setting helps."""
+    writer, producer = new_writer()
+
+    with pytest.raises(StateTooLargeError, match=r"customer .a..*worker_round_bytes_max"):
+        await writer.write_states(0, states(("a", [BATCH_BYTES_MAX // 2, BATCH_BYTES_MAX // 2])))
+
+    assert producer.sent == []
+
+
+@pytest.mark.parametrize("record", [OutRecord(b"k", b"v" * 5000, []), OutRecord(None, None, [("name", b"v" * 40)] * 5)])
+def test_sizes_are_not_underestimated(record: OutRecord):
+    """The estimate that keeps a batch within its limit is at least what the record takes."""
+    batch = BatchBuilder(BATCH_BYTES_MAX, 0)
+    before = batch.size()
+    batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
+
+    assert before + record.size() >= batch.size()
+
+
+def test_counters_are_a_closed_list():
+    """A counter that nobody has described cannot be counted; labels are told apart."""
+    counters = Counters()
+    counters.add("rejects", 2, "malformed")
+    counters.add("rejects", 1, "wrong_key")
+    counters.add("lines", 5)
+
+    assert counters.shown() == {"lines": 5, "rejects{malformed}": 2, "rejects{wrong_key}": 1}
+    assert all(COUNTERS.values())
+    with pytest.raises(KeyError, match="add it to COUNTERS"):
+        counters.add("no_such_thing")
+
+
+def test_repeats_are_logged_once_in_a_while():
+    """A client's recurring message goes through once, whatever its arguments; other messages are not held back."""
+    limit = RepeatFilter()
+
+    def logged(message: str, *arguments: object) -> bool:
+        return limit.filter(logging.LogRecord("aiokafka", logging.ERROR, "", 0, message, arguments, None))
+
+    assert [logged("cannot connect to %s", 1), logged("cannot connect to %s", 2), logged("closed")] == [
+        True,
+        False,
+        True,
+    ]
