@@ -3,7 +3,7 @@
 import re
 
 PICO_DECIMALS = 12
-PICO = 10**PICO_DECIMALS
+PICO: int = 10**PICO_DECIMALS
 """Picodollars in one unit of the currency."""
 
 _CENT = 10**10

@@ -1,7 +1,7 @@
 -- Lines as the workers rate them (R7.1), as often as they were sent. Readers use the views, which show each line once.
 --
 -- A line is (customer, seq), and nothing else of it is certain to stay: after a crash a grant may be applied in another
--- order, and the same line comes back with a larger version and another period (docs/decisions/0010-line-storage.md).
+-- order, and the same line comes back with a larger version and another period (docs/decisions/0003-line-storage.md).
 -- So the order key is exactly the identity, and there is no partition key: FINAL then always sees every version.
 --
 -- A number that is absent from a message gets a value that the constraints refuse, so that it cannot count as 0.
