@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ def citations(path: Path) -> Iterator[tuple[int, ast.expr]]:
                 yield from ((mark.lineno, argument) for argument in mark.args)
 
 
+@cache
 def all_citations() -> list[tuple[str, str]]:
     found = []
     for path in sorted(TESTS.rglob("test_*.py")):

@@ -125,7 +125,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Run a statement."""
         self._counted(read_only=False)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class names it)
+    def log_message(self, *_: object) -> None:
         """Keep requests out of the log: a failed statement is logged by itself."""
 
     def _counted(self, *, read_only: bool) -> None:

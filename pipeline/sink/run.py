@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 LINES_TOPIC = "usage.lines"
 IDLE_WAIT_MS = 200
 """How long a fetch waits when nothing is pending; also how soon a stop is seen."""
+CLOSE_S_MAX = 5.0
 STOP_GRACE_S = 10.0
 """How long the last flush may take after a stop; what it does not finish is sent again by the next sink."""
 SESSION_MS = 30_000
@@ -83,8 +84,8 @@ class Sink:
             if not self._stopping.is_set():
                 await self._pump(consumer, Flusher(store, dead_letters))
         finally:
-            await consumer.stop()
-            await dead_letters.close()
+            for name, closing in (("consumer", consumer.stop()), ("producer", dead_letters.close())):
+                await _close(name, closing)
             await store.close()
         log.info("sink stopped: %d rows in %d inserts", self._progress.rows, self._progress.blocks)
 
@@ -239,3 +240,14 @@ class _Progress:
         rate = (self.rows - self._said_rows) / passed
         log.info("%d rows in, %.0f rows/s, %d messages behind", self.rows, rate, behind)
         self._said_at, self._said_rows = now, self.rows
+
+
+async def _close(name: str, closing: Coroutine[Any, Any, None]) -> None:
+    """Wait for a Kafka client to close, but not for ever: while Kafka is away it cannot take leave."""
+    task = asyncio.create_task(closing)
+    await asyncio.wait({task}, timeout=CLOSE_S_MAX)
+    if not task.done():
+        task.cancel()
+        log.warning("the %s did not close within %g s, is left", name, CLOSE_S_MAX)
+    elif task.cancelled() or task.exception() is not None:
+        log.warning("the %s did not close in order: %r", name, "cancelled" if task.cancelled() else task.exception())

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipeline.domain.records import Record
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 
 
 class PositionError(Exception):
@@ -78,9 +78,11 @@ class Side:
 class Merge:
     """One partition's records of both topics, in the order in which they are to be rated."""
 
-    def __init__(self, events_position: int, grants_position: int, wait_s: float, hold_s: float) -> None:
-        self.events = Side("events", events_position)
-        self.grants = Side("grants", grants_position)
+    def __init__(
+        self, partition: int, events_position: int, grants_position: int, wait_s: float, hold_s: float
+    ) -> None:
+        self.events = Side(f"{EVENTS_TOPIC}/{partition}", events_position)
+        self.grants = Side(f"{GRANTS_TOPIC}/{partition}", grants_position)
         self._wait_s = wait_s
         self._hold_s = hold_s
 

@@ -72,6 +72,7 @@ class Rounds(Service):
         self._halted = False
         for partition in {tp.partition for tp in positions}:
             merge = Merge(
+                partition,
                 positions[TP(EVENTS_TOPIC, partition)],
                 positions[TP(GRANTS_TOPIC, partition)],
                 settings.merge_wait_ms / 1000,

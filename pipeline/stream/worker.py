@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 
 import uvloop
+from aiokafka.errors import KafkaError
 
 from pipeline.domain.catalog import Catalog
 from pipeline.observe.repeats import limit_repeats
@@ -123,8 +124,15 @@ async def _report(app: WorkerApp) -> None:
         await asyncio.sleep(PROGRESS_S)
         shown = app.counters.shown()
         if shown != before:
-            log.info("%s, lag %d", _counted(app), await app.rounds.lag())
+            log.info("%s, lag %s", _counted(app), await _lag(app))
         before = shown
+
+
+async def _lag(app: WorkerApp) -> str:
+    try:
+        return str(await app.rounds.lag())
+    except KafkaError as failure:
+        return f"unknown ({failure!r})"
 
 
 def _counted(app: WorkerApp) -> str:

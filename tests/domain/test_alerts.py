@@ -28,13 +28,25 @@ def test_a_line_that_passes_two_thresholds_gives_both_in_rising_order() -> None:
 
 
 @pytest.mark.rule("R6.10")
-def test_shares_are_compared_exactly() -> None:
-    """A third of three is 33 percent and more; a threshold of 34 is not reached by it."""
-    world = World(allowances=(Allowance("a", 3, alerts=(33, 34)),))
+@pytest.mark.parametrize(
+    ("included", "thresholds", "quantities", "reached"),
+    [
+        (3, (33, 34), [1], [(33, 1)]),
+        (1000, (80,), [799, 1], [(80, 2)]),
+        (1000, (80,), [799], []),
+        (7, (100,), [7], [(100, 1)]),
+    ],
+)
+def test_shares_are_compared_exactly(
+    included: int, thresholds: tuple[int, ...], quantities: list[int], reached: list[tuple[int, int]]
+) -> None:
+    """A third is 33 percent and not 34; 79.9 percent is below 80, and 80 is reached exactly."""
+    world = World(allowances=(Allowance("a", included, alerts=thresholds),))
 
-    world.line()
+    for quantity in quantities:
+        world.line(quantity=quantity)
 
-    assert world.alerts == [("a", "", 33, 1)]
+    assert [(threshold, seq) for _, _, threshold, seq in world.alerts] == reached
 
 
 @pytest.mark.rule("R6.10")

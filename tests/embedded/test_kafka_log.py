@@ -36,7 +36,7 @@ def append(log: PartitionLog, data: memoryview) -> int:
 
 def kept(log: PartitionLog) -> list[tuple[int, bytes | None, bytes | None]]:
     """Return (offset, key, value) of all records."""
-    found, at = [], log.start_offset
+    found, at = [], log.first_offset
     while data := log.read(at, 1):
         found += [(record.offset, record.key, record.value) for record in records_of(data)]
         at = found[-1][0] + 1
@@ -57,7 +57,7 @@ def log(path: Path) -> Iterator[PartitionLog]:
 
 def test_an_empty_log_begins_at_zero(log):
     """A new partition has no records and gives its first one offset 0."""
-    assert (log.start_offset, log.end_offset, log.read(0, 100)) == (0, 0, b"")
+    assert (log.first_offset, log.end_offset, log.read(0, 100)) == (0, 0, b"")
 
 
 def test_batches_get_consecutive_offsets(log):
@@ -178,7 +178,7 @@ def test_compaction_keeps_the_newest_of_each_key(path):
     again = PartitionLog(path)
 
     assert kept(again) == [(3, None, b"n"), (5, b"a", b"3"), (6, b"b", b"2"), (7, b"c", b"2")]
-    assert (again.start_offset, append(again, batch((b"d", b"1")))) == (3, 8)
+    assert (again.first_offset, append(again, batch((b"d", b"1")))) == (3, 8)
     again.close()
 
 
@@ -240,7 +240,7 @@ def test_retention_drops_what_is_too_old(path):
     ):
         clean(path, configs)
         unchanged = PartitionLog(path)
-        assert unchanged.start_offset == 0
+        assert unchanged.first_offset == 0
         unchanged.close()
     clean(path, {"cleanup.policy": "delete", "retention.ms": str(DAY_MS)})
 
@@ -262,6 +262,25 @@ def test_topics_stay_and_a_recreated_one_is_empty(tmp_path):
     topics.delete("t")
     topics.create("t", 2, {})
     assert [log.end_offset for log in topics.topics["t"].logs] == [0, 0]
+    topics.close()
+
+
+def test_a_log_that_has_doubled_is_compacted_under_its_readers(tmp_path):
+    """A compacted topic is cleaned while the broker runs; offsets, later appends and waiting readers go on."""
+    topics = Topics(tmp_path)
+    topics.create("t", 1, {"cleanup.policy": "compact"})
+    log = topics.topics["t"].logs[0]
+    for number in range(50):
+        append(log, batch((b"k", b"%d" % number)))
+
+    topics.clean_grown(size_bytes_min=1 << 20)
+    before = log.size_bytes
+    topics.clean_grown(size_bytes_min=0)
+
+    assert log.size_bytes < before
+    assert kept(log) == [(49, b"k", b"49")]
+    assert append(log, batch((b"k", b"50"))) == 50
+    assert log.read(0, 1 << 20) == log.read(49, 1 << 20)
     topics.close()
 
 

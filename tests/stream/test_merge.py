@@ -12,7 +12,7 @@ PLENTY = 1 << 20
 
 
 def new_merge(events: int = 0, grants: int = 0) -> Merge:
-    return Merge(events, grants, WAIT_S, HOLD_S)
+    return Merge(0, events, grants, WAIT_S, HOLD_S)
 
 
 def event(offset: int, timestamp_ms: int, value: bytes = b"e") -> Record:
@@ -153,7 +153,7 @@ def test_a_jump_in_the_positions_is_an_error():
     merge = new_merge()
     merge.events.add(0, [event(0, 100)], 1, now_s=0.0)
 
-    with pytest.raises(PositionError, match="expected offset 1, but 2"):
+    with pytest.raises(PositionError, match=r"usage\.events/0: expected offset 1, but 2"):
         merge.events.add(2, [event(2, 100)], 3, now_s=0.0)
     with pytest.raises(PositionError, match="expected offset 1, but 0"):
         merge.events.add(0, [event(0, 100)], 1, now_s=0.0)

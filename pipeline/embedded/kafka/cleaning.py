@@ -1,4 +1,4 @@
-"""Compact or shorten a partition's file before it is opened: cleaning happens when the broker starts, not meanwhile.
+"""Compact or shorten a partition's file while nobody has it open.
 
 Compaction takes away whole batches of which every record has a later one with its key (or is a tombstone of more than
 a day); it never rewrites a batch. The newest batch always stays, so offsets go on where they were, and so does the
@@ -32,6 +32,8 @@ def clean(path: Path, configs: Mapping[str, str]) -> None:
         if not batches:
             return
         rules = _rules(data, batches, configs)
+        if not rules:
+            return
         fixed = _last_positions(batches)
         kept = [
             (at, batch)

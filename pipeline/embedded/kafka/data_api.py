@@ -78,7 +78,7 @@ class DataApi:
             batch = check(records or memoryview(b""))
             return answer | {
                 "base_offset": log.append(records or memoryview(b""), batch),
-                "log_start_offset": log.start_offset,
+                "log_start_offset": self._start(name, log),
             }
         except TooOldError as failure:
             code, message = Code.UNSUPPORTED_FOR_MESSAGE_FORMAT, str(failure)
@@ -108,7 +108,7 @@ class DataApi:
         for topic in request["topics"]:
             for part in topic["partitions"]:
                 log = self._log(topic["topic"], part["partition"])
-                if log is None or not log.start_offset <= part["fetch_offset"] <= log.end_offset:
+                if log is None or not self._start(topic["topic"], log) <= part["fetch_offset"] <= log.end_offset:
                     return True
                 found += min(log.bytes_from(part["fetch_offset"]), part["partition_max_bytes"])
         return found >= wanted
@@ -143,9 +143,9 @@ class DataApi:
         answer |= {
             "high_watermark": log.end_offset,
             "last_stable_offset": log.end_offset,
-            "log_start_offset": log.start_offset,
+            "log_start_offset": self._start(name, log),
         }
-        if not log.start_offset <= offset <= log.end_offset:
+        if not self._start(name, log) <= offset <= log.end_offset:
             return answer | {"error_code": Code.OFFSET_OUT_OF_RANGE}
         if bytes_left > 0:
             answer["records"] = log.read(offset, min(part["partition_max_bytes"], bytes_left))
@@ -172,7 +172,7 @@ class DataApi:
         if log is None:
             return answer | {"error_code": Code.UNKNOWN_TOPIC_OR_PARTITION}
         if timestamp == _EARLIEST:
-            return answer | {"offset": log.start_offset}
+            return answer | {"offset": self._start(name, log)}
         if timestamp == _LATEST:
             return answer | {"offset": log.end_offset}
         found = log.offset_at(timestamp)
@@ -183,6 +183,10 @@ class DataApi:
         if request["transactional_id"] is not None:
             return {"error_code": Code.INVALID_REQUEST, "producer_id": -1, "producer_epoch": -1}
         return {"producer_id": time.time_ns(), "producer_epoch": 0}
+
+    def _start(self, name: str, log: PartitionLog) -> int:
+        """Return the first offset that may be asked for: compaction leaves holes, only retention moves the start."""
+        return 0 if self._topics.topics[name].config("cleanup.policy") == "compact" else log.first_offset
 
     def _log(self, name: str, index: int) -> PartitionLog | None:
         topic = self._topics.topics.get(name)

@@ -10,6 +10,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,15 +50,20 @@ class PartitionLog:
 
     def __init__(self, path: Path) -> None:
         """Open the file, which is made when it is not there; a batch cut by a crash at its end is taken off."""
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._bases, self._lasts, self._times, self._positions = (array("q") for _ in range(4))
-        self._bytes = 0
-        self._producers: dict[int, _Producer] = {}
+        self._path = path
         self._waiting: set[asyncio.Future[None]] = set()
+        self._open()
+
+    def _open(self) -> None:
+        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._bases, self._lasts, self._times, self._positions = (array("q") for _ in range(4))
+        self.size_bytes = 0
+        self._producers: dict[int, _Producer] = {}
         self._recover()
+        self.size_bytes_when_opened = self.size_bytes
 
     @property
-    def start_offset(self) -> int:
+    def first_offset(self) -> int:
         """The offset of the oldest record kept."""
         return self._bases[0] if self._bases else 0
 
@@ -80,7 +86,7 @@ class PartitionLog:
         base = self.end_offset
         data = place(records, base)
         if os.write(self._file, data) != len(data):
-            os.ftruncate(self._file, self._bytes)
+            os.ftruncate(self._file, self.size_bytes)
             raise OSError("the disk is full")
         self._index(batch._replace(base_offset=base, last_offset=base + batch.record_count - 1))
         self._wake()
@@ -101,7 +107,7 @@ class PartitionLog:
     def bytes_from(self, offset: int) -> int:
         """Return how many bytes there are to read from `offset`."""
         first = bisect_left(self._lasts, offset)
-        return 0 if first == len(self._lasts) else self._bytes - self._positions[first]
+        return 0 if first == len(self._lasts) else self.size_bytes - self._positions[first]
 
     def offset_at(self, time_ms: int) -> tuple[int, int] | None:
         """Return offset and time of the first record at or after `time_ms`; None when there is none."""
@@ -116,6 +122,14 @@ class PartitionLog:
         self._waiting.add(future)
         future.add_done_callback(self._waiting.discard)
         return future
+
+    def rewrite(self, change: Callable[[Path], None]) -> None:
+        """Let `change` alter the file, and open it again; offsets and readers are not disturbed."""
+        self.close()
+        try:
+            change(self._path)
+        finally:
+            self._open()
 
     def close(self) -> None:
         """Flush to the disk and close."""
@@ -134,7 +148,7 @@ class PartitionLog:
         return self._bases[number], self._times[number]
 
     def _end_of(self, number: int) -> int:
-        return self._positions[number + 1] if number + 1 < len(self._positions) else self._bytes
+        return self._positions[number + 1] if number + 1 < len(self._positions) else self.size_bytes
 
     def _earlier(self, batch: Batch) -> int | None:
         """Return where a repeated batch of an idempotent producer is; None when it is new."""
@@ -157,8 +171,8 @@ class PartitionLog:
         self._bases.append(batch.base_offset)
         self._lasts.append(batch.last_offset)
         self._times.append(batch.max_time_ms)
-        self._positions.append(self._bytes)
-        self._bytes += batch.size
+        self._positions.append(self.size_bytes)
+        self.size_bytes += batch.size
         if batch.producer_id == _NO_PRODUCER:
             return
         producer = self._producers.get(batch.producer_id)
@@ -172,12 +186,12 @@ class PartitionLog:
         if size == 0:
             return
         with mmap.mmap(self._file, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-            while (batch := read_header(data, self._bytes)) is not None:
-                end = self._bytes + batch.size
-                if read_header(data, end) is None and not is_intact(data[self._bytes : end]):
+            while (batch := read_header(data, self.size_bytes)) is not None:
+                end = self.size_bytes + batch.size
+                if read_header(data, end) is None and not is_intact(data[self.size_bytes : end]):
                     break  # the last one, cut by a crash
                 self._index(batch)
-        os.ftruncate(self._file, self._bytes)
+        os.ftruncate(self._file, self.size_bytes)
 
     def _wake(self) -> None:
         for future in tuple(self._waiting):

@@ -17,6 +17,7 @@ from pipeline.embedded.kafka.wire import Message, Reader, write
 HOST = "127.0.0.1"
 REQUEST_BYTES_MAX = 100 << 20
 EVICTION_PAUSE_S = 0.1
+CLEANING_PAUSE_S = 60.0
 _PRODUCE, _API_VERSIONS, _JOIN_GROUP = 0, 18, 11
 
 log = logging.getLogger("usage.broker")
@@ -48,6 +49,7 @@ class Broker:
                 if handler := getattr(part, api.name, None):
                     self._handlers[api.name] = handler
         self._spawn(self._groups.evict_forever(EVICTION_PAUSE_S))
+        self._spawn(self._clean_forever())
         return port
 
     async def stop(self) -> None:
@@ -59,6 +61,14 @@ class Broker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._offsets.close()
         self._topics.close()
+
+    async def _clean_forever(self) -> None:
+        while True:
+            await asyncio.sleep(CLEANING_PAUSE_S)
+            try:
+                self._topics.clean_grown()
+            except OSError as failure:
+                log.warning("cleaning failed, the logs stay as they are: %s", failure)
 
     def _spawn(self, work: Awaitable[None]) -> None:
         task = asyncio.ensure_future(work)
