@@ -1,7 +1,7 @@
 """The worker's name in its consumer group: unique on this machine, and the same again after a crash.
 
 Kafka gives a member that comes back under its name (group.instance.id) its partitions at once, instead of waiting until
-the dead one's session has run out. The embedded broker needs it: it never removes a dead member that nobody replaces.
+the dead one's session has run out.
 """
 
 import fcntl

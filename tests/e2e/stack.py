@@ -68,10 +68,10 @@ class RunningStack:
         assert self.settings is not None
         asyncio.run(wait_drained(self.settings, DRAIN_TIMEOUT_S))
 
-    def feed(self, entries: Iterable[dict[str, Any]]) -> dict[Position, int]:
+    def feed(self, entries: Iterable[dict[str, Any]], compression: str | None = None) -> dict[Position, int]:
         """Produce journal entries in order; return where each landed, and its offset in the journal."""
         assert self.settings is not None
-        return asyncio.run(_produce(self.settings.kafka, entries))
+        return asyncio.run(_produce(self.settings.kafka, entries, compression))
 
     def lines(self) -> list[dict[str, Any]]:
         assert self.settings is not None
@@ -98,8 +98,10 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("USAGE_")}
 
 
-async def _produce(kafka: str, entries: Iterable[dict[str, Any]]) -> dict[Position, int]:
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, acks="all", max_request_size=8 << 20)
+async def _produce(kafka: str, entries: Iterable[dict[str, Any]], compression: str | None) -> dict[Position, int]:
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka, acks="all", max_request_size=8 << 20, compression_type=compression
+    )
     await producer.start()
     try:
         sent = []

@@ -94,10 +94,10 @@ def test_the_stack_equals_the_offline_rating_across_a_restart(stack: RunningStac
     """Fed by another program, stopped in the middle and started again, every result equals the offline one."""
     middle = len(case.journal) // 2
 
-    landed = stack.feed(case.journal[:middle])
+    landed = stack.feed(case.journal[:middle], compression="zstd")
     assert stack.stop(signal.SIGINT) == 0, stack.log()
     stack.start()
-    landed |= stack.feed(case.journal[middle:])
+    landed |= stack.feed(case.journal[middle:], compression="lz4")
     stack.drain()
 
     assert stack.lines() == by_line(case.expected["lines"])
