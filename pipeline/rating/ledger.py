@@ -31,7 +31,7 @@ class Ledger:
     """The customers of one partition: their states, and the rating of that partition's records in order."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._rater = Rater(catalog, skips_applied=True)
+        self._rater = Rater(catalog, durable=True)
         self._begin()
 
     def _begin(self) -> None:

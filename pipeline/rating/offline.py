@@ -13,7 +13,7 @@ class OfflineRating:
     """Rates records one by one and sums their lines up; keeps no line."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._rater = Rater(catalog, skips_applied=False)
+        self._rater = Rater(catalog, durable=False)
         self._statements = StatementBuilder()
         self.earnings_pico: dict[str, int] = defaultdict(int)
         """Builder to the sum of earnings (R6.9)."""

@@ -42,13 +42,13 @@ class Outcome:
 class Rater:
     """The states of the customers of one partition, or of a whole journal, and the rating of records over them.
 
-    With `skips_applied`, a record that its customer's state already holds is passed over: its effects have been
-    written before the state was (DESIGN 4.4).
+    When the states are `durable`, what changes in them is noted for writing, and a record that its customer's state
+    already holds is passed over: its effects have been written before the state was (DESIGN 4.4).
     """
 
-    def __init__(self, catalog: Catalog, *, skips_applied: bool) -> None:
+    def __init__(self, catalog: Catalog, *, durable: bool) -> None:
         self._catalog = catalog
-        self._skips_applied = skips_applied
+        self._durable = durable
         self._terms = TermsIndex(catalog)
         self._customers: dict[str, TrackedCustomer] = {}
         self._stored: dict[str, dict[Part, bytes]] = {}
@@ -70,10 +70,10 @@ class Rater:
         customer = self._customer(envelope.key)
         outcome = Outcome()
         if record.topic == EVENTS_TOPIC:
-            if not self._skips_applied or record.offset > customer.state.events_applied:
+            if not self._durable or record.offset > customer.state.events_applied:
                 self._rate_events(record, envelope, customer, outcome)
         elif record.topic == GRANTS_TOPIC:
-            if not self._skips_applied or record.offset > customer.state.grants_applied:
+            if not self._durable or record.offset > customer.state.grants_applied:
                 self._apply_grant(record, envelope, customer, outcome)
         else:
             raise ValueError(f"records of topic {record.topic!r} are not rated")
@@ -110,11 +110,11 @@ class Rater:
             outcome.customer = customer
             if rated is None:
                 outcome.duplicates += 1
-                customer.note_watermark()
             else:
-                customer.note(rated)
                 outcome.lines.append(rated.line)
                 outcome.alerts.extend(rated.alerts)
+            if self._durable:
+                customer.note(rated)
         if outcome.customer is not None:
             customer.state.events_applied = record.offset
         if rejects:
@@ -129,7 +129,8 @@ class Rater:
             return
         if added:
             outcome.customer = customer
-            customer.note_watermark()
+            if self._durable:
+                customer.note(None)
             customer.state.grants_applied = record.offset
 
 

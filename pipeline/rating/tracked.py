@@ -28,9 +28,11 @@ class TrackedCustomer:
         self._operations: dict[AccountKey, SegmentLog] = {}
         self._dropped: list[Part] = []
 
-    def note(self, rated: Rated) -> None:
-        """Note what rating an event changed."""
-        self.note_watermark()
+    def note(self, rated: Rated | None) -> None:
+        """Note what rating an event changed; None for a duplicate or a grant, which change the head only."""
+        self._note_watermark()
+        if rated is None:
+            return
         key = rated.account
         self._accounts.add(key)
         day = rated.line.posted_us // DAY_US * DAY_US
@@ -42,7 +44,7 @@ class TrackedCustomer:
         if rated.operation is not None:
             self._operations.setdefault(key, SegmentLog()).add(rated.operation, _NEVER_MS)
 
-    def note_watermark(self) -> None:
+    def _note_watermark(self) -> None:
         """Note what the state has forgotten if its watermark has entered another day (docs/rules.md, R6.2)."""
         day = _day_of(self.state)
         if day == self._day:

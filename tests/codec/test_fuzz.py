@@ -97,7 +97,7 @@ def check(record: Record, outcome: Outcome) -> None:
 @given(records())
 def test_no_bytes_end_in_an_error_and_every_event_is_accounted_for(arriving: list[Record]) -> None:
     """Events are lines, duplicates or rejects; rejects have a code, one line of reason and bytes; no trace is left."""
-    rater = Rater(CATALOG, skips_applied=False)
+    rater = Rater(CATALOG, durable=False)
 
     for record in arriving:
         before = repr({name: customer.state for name, customer in rater._customers.items()})
@@ -111,7 +111,7 @@ def test_no_bytes_end_in_an_error_and_every_event_is_accounted_for(arriving: lis
 @given(st.binary(max_size=200), st.sampled_from([EVENTS_TOPIC, GRANTS_TOPIC]))
 def test_arbitrary_bytes_are_dead_letters(value: bytes, topic: str) -> None:
     """Noise gives at least one dead letter and no line."""
-    outcome = Rater(CATALOG, skips_applied=False).rate(Record(topic, 0, 0, ms(NOON), b"acme", value))
+    outcome = Rater(CATALOG, durable=False).rate(Record(topic, 0, 0, ms(NOON), b"acme", value))
 
     assert outcome.dead_letters
     assert outcome.lines == []

@@ -77,9 +77,23 @@ def test_windows_and_operations_are_forgotten_when_no_event_can_ask_for_them() -
     world.line(operation="job", time="2026-10-31T00:00:00Z", quantity=4)
     (account,) = world.state.accounts.values()
 
-    world.line(time="2026-12-05T23:59:59Z")
+    world.line(time="2026-12-06T23:59:59Z")
     assert (len(account.windows), len(account.operations)) == (1, 1)
     world.line(time="2026-12-07T00:00:00Z")
 
     assert (len(account.windows), len(account.operations)) == (0, 0)
     assert account.period.pools == {("a", "", -1): 2}
+
+
+def test_what_retires_in_the_middle_of_a_day_is_forgotten_when_the_next_begins() -> None:
+    """Forgetting happens only when the watermark enters another UTC day, so that the changelog can drop it together."""
+    world = World(grace_hours=12)
+    world.line(operation="job", time="2026-10-31T00:00:00Z")
+    (account,) = world.state.accounts.values()
+
+    kept = []
+    for time in ("2026-12-06T11:59:59Z", "2026-12-06T12:00:00Z", "2026-12-06T23:59:59.999Z", "2026-12-07T00:00:00Z"):
+        world.line(time=time)
+        kept.append(len(account.operations))
+
+    assert kept == [1, 1, 1, 0]

@@ -99,6 +99,19 @@ def test_duplicates_are_known_for_exactly_35_days() -> None:
 
 
 @pytest.mark.rule("R6.1")
+def test_identities_outlive_the_days_between() -> None:
+    """Other events on the days between, even at the very end of the horizon, do not make an identity forgotten."""
+    world = World(grace_hours=1000)
+    event = world.event(time="2026-11-10T00:00:00Z")
+    world.send(event)
+
+    for between in ("2026-11-11T00:00:00Z", "2026-12-14T23:59:59Z", "2026-12-15T00:00:00Z"):
+        world.line(time=between)
+
+    assert world.send(event, "2026-12-15T00:00:00Z") is None
+
+
+@pytest.mark.rule("R6.1")
 def test_conflicts_are_known_for_exactly_35_days() -> None:
     """Other content under an old identity is a conflict at 35 days and a new event a millisecond later."""
     world = World(grace_hours=1000)

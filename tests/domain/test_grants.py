@@ -38,6 +38,7 @@ def test_optional_fields_of_a_grant_have_defaults() -> None:
 
     assert parse_grant(GRANT) == parse_grant(GRANT | absent) == Grant("g", "acme", 5)
     assert parse_grant(GRANT).priority == 100
+    assert [parse_grant(GRANT | {"priority": each}).priority for each in (10**12, -(10**12))] == [10**12, -(10**12)]
 
 
 @pytest.mark.rule("R2.5", "R2.3")
@@ -48,7 +49,7 @@ def test_optional_fields_of_a_grant_have_defaults() -> None:
         *[(GRANT | {"id": value}, "id") for value in ("", "x" * 129, None, 7, "a\n")],
         *[(GRANT | {"customer": value}, "customer") for value in ("", None, 7)],
         *[(GRANT | {"quantity": value}, "quantity") for value in (-1, 10**12 + 1, 1.0, True, "3", None)],
-        *[(GRANT | {"priority": value}, "priority") for value in (1.5, "5", True, 10**13)],
+        *[(GRANT | {"priority": value}, "priority") for value in (1.5, "5", True, 10**12 + 1, -(10**12) - 1)],
         *[(GRANT | {"effective_at": value}, "effective_at") for value in ("soon", "2026-11-01", 5, "")],
         *[(GRANT | {"expires_at": value}, "expires_at") for value in ("soon", "2026-11-01", 5, "")],
         *[(GRANT | {"credits": value}, "credits") for value in ([], "1", {"": 1})],

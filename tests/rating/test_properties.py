@@ -60,7 +60,7 @@ def test_statements_hold_every_charge_once(seed: int) -> None:
 
 def results(catalog: Catalog, records: list[Record]) -> tuple[list[Any], ...]:
     """Return lines, alerts, rejects and the number of duplicates, without where in which record they came from."""
-    rater = Rater(catalog, skips_applied=False)
+    rater = Rater(catalog, durable=False)
     outcomes = [rater.rate(record) for record in records]
     return (
         [line_fields(line) for outcome in outcomes for line in outcome.lines],

@@ -14,7 +14,7 @@ TOP_UP = {"type": "topup", "id": "t", "customer": "acme", "amount": "1"}
 
 
 def rater() -> Rater:
-    return Rater(World().catalog, skips_applied=False)
+    return Rater(World().catalog, durable=False)
 
 
 def rejects(outcome: Outcome) -> list[tuple[int | None, str]]:
