@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from pipeline.domain.records import Record
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 
 
 def parse_journal_line(line: bytes) -> Record:
@@ -19,6 +19,8 @@ def parse_journal_line(line: bytes) -> Record:
     topic = entry.get("topic")
     if not isinstance(topic, str):
         raise ValueError("topic: must be a string")
+    if topic not in (EVENTS_TOPIC, GRANTS_TOPIC):
+        raise ValueError(f"topic: {topic!r} is not rated; a journal holds {EVENTS_TOPIC} and {GRANTS_TOPIC}")
     return Record(
         topic,
         _integer(entry, "partition"),

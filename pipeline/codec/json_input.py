@@ -12,6 +12,12 @@ _SPACE = b" \t\r\n"
 _DIGITS_MAX = 19
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_OPENING = b"[{"
+_CLOSING = b"]}"
+DEPTH_MAX = 128
+"""Levels of objects and arrays; an event has three. The same for every writer's white space (R3.3)."""
+_TOO_DEEP = f"nested deeper than {DEPTH_MAX} levels"
 
 
 class Faulty:
@@ -30,7 +36,10 @@ def parse_json(value: bytes) -> Any:
         decoded = orjson.loads(value)
     except orjson.JSONDecodeError as error:
         return _parse_tolerantly(value, str(error))
-    if _has_each_key_once(value, decoded):
+    keys, depth = keys_and_depth(decoded)
+    if depth > DEPTH_MAX:
+        raise Rejected(MALFORMED, _TOO_DEEP)
+    if _names_each_key_once(value, keys):
         return decoded
     return _parse_tolerantly(value, "a key stands twice")
 
@@ -39,38 +48,57 @@ def _parse_tolerantly(value: bytes, reason: str) -> Any:
     """Return what can be told of a JSON text that is not flawless; slow, and for such texts only."""
     if not value.lstrip(_SPACE).startswith((b"{", b"[")):
         raise Rejected(MALFORMED, f"not JSON: {reason}")
+    _check_depth(value)
     try:
         decoded = json.loads(value.decode(), object_pairs_hook=_object, parse_constant=_constant, parse_int=_integer)
-        if isinstance(decoded, list):
-            return [_fault_in(each) or each for each in decoded]
-        return _fault_in(decoded) or decoded
     except ValueError:
         raise Rejected(MALFORMED, f"not JSON: {reason}".replace("\n", " ")) from None
-    except RecursionError:
-        raise Rejected(MALFORMED, "not JSON that anyone writes: nested too deeply") from None
+    if isinstance(decoded, list):
+        return [_fault_in(each) or each for each in decoded]
+    return _fault_in(decoded) or decoded
 
 
-def count_keys(decoded: Any) -> int:
-    """Return how many keys the objects of a decoded value have, in all."""
-    total = 0
-    pending = [decoded]
-    while pending:
-        value = pending.pop()
-        if isinstance(value, dict):
-            total += len(value)
-            pending.extend(value.values())
-        elif isinstance(value, list):
-            pending.extend(value)
-    return total
+def keys_and_depth(decoded: Any) -> tuple[int, int]:
+    """Return how many keys the objects of a decoded value have, in all, and how many levels of objects and arrays."""
+    keys = depth = 0
+    level = [decoded]
+    while True:
+        below: list[Any] = []
+        nested = False
+        for value in level:
+            if isinstance(value, dict):
+                keys += len(value)
+                below += value.values()
+                nested = True
+            elif isinstance(value, list):
+                below += value
+                nested = True
+        if not nested:
+            return keys, depth
+        depth += 1
+        level = below
 
 
-def _has_each_key_once(value: bytes, decoded: Any) -> bool:
+def _names_each_key_once(value: bytes, keys: int) -> bool:
     """Return whether no object of a JSON text names a key twice; False may be wrong, True is not.
 
     A quote before a colon ends a key, or stands escaped in a string. So there are at least as many as keys written,
     and when there are only as many as keys decoded, none was written twice.
     """
-    return value.count(b'":') == count_keys(decoded) and _SPACED_COLON.search(value) is None
+    return value.count(b'":') == keys and _SPACED_COLON.search(value) is None
+
+
+def _check_depth(value: bytes) -> None:
+    """Reject a text that is nested too deeply, before anything recurses into it."""
+    depth = 0
+    for token in _STRING_OR_BRACKET.finditer(value):
+        first = value[token.start()]
+        if first in _OPENING:
+            depth += 1
+            if depth > DEPTH_MAX:
+                raise Rejected(MALFORMED, _TOO_DEEP)
+        elif first in _CLOSING:
+            depth -= 1
 
 
 def _integer(digits: str) -> int | float:

@@ -15,6 +15,8 @@ from pipeline.domain.rejects import MALFORMED, TOO_LARGE, Rejected
 
 BATCH_EVENTS_MAX = 10_000
 RECORD_BYTES_MAX = 1 << 20
+GRANT_BYTES_MAX = 1 << 16
+"""Grants are kept in the customer's state for ever, and written with it (docs/rules.md, R2.5)."""
 TIMESTAMP_LIMIT_MS = parse_instant("2140-01-01T00:00:00Z") // 1000
 """What lies beyond is a mistake, such as microseconds, and would not fit ClickHouse's Date."""
 _SINGLE = b"application/cloudevents+json"
@@ -56,8 +58,8 @@ def decode_events(record: Record) -> list[Any]:
 
 def _check_timestamp(record: Record) -> None:
     """Reject a record whose timestamp cannot be one: a sender's clock or unit is wrong (docs/rules.md, R2.1)."""
-    if not 0 <= record.timestamp_ms < TIMESTAMP_LIMIT_MS:
-        raise Rejected(MALFORMED, f"the record's timestamp, {record.timestamp_ms} ms, lies outside of 1970 to 2139")
+    if record.timestamp_ms >= TIMESTAMP_LIMIT_MS:
+        raise Rejected(MALFORMED, f"the record's timestamp, {record.timestamp_ms} ms, lies beyond the year 2139")
 
 
 def _is_batch(record: Record, decoded: Any) -> bool:
@@ -83,8 +85,10 @@ def event_of(decoded: Any) -> UsageEvent:
 
 
 def decode_grant(record: Record) -> TopUp | Grant:
-    """Return the top-up or grant of a record. Raises Rejected: malformed or invalid_field (R2.5)."""
+    """Return the top-up or grant of a record. Raises Rejected: malformed, too_large or invalid_field (R2.5)."""
     _check_timestamp(record)
+    if len(record.value or b"") > GRANT_BYTES_MAX:
+        raise Rejected(TOO_LARGE, f"the grant has {len(record.value or b'')} bytes, at most {GRANT_BYTES_MAX} are allowed")
     return parse_grant(_flawless(parse_json(record.value or b"")))
 
 

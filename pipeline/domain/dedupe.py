@@ -48,5 +48,9 @@ def forget_identities(state: CustomerState) -> None:
 
 
 def remember(state: CustomerState, identity: bytes, accepted_ms: int, content: bytes) -> None:
-    """Remember an accepted event."""
+    """Remember an event that is accepted at a watermark.
+
+    It is the watermark, not the record's own timestamp, that counts the 35 days: it never falls, so that a sender whose
+    clock ran ahead once does not make us forget what comes after it (docs/rules.md, R6.1).
+    """
     state.identities[identity] = Identity(accepted_ms, content)

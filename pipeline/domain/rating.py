@@ -82,7 +82,7 @@ def rate_event(
     cost_pico = cost_of(catalog, event)
 
     _advance(state, watermark_ms)
-    remember(state, identity, envelope.timestamp_ms, content)
+    remember(state, identity, watermark_ms, content)
     account_key = (posting.plan.id, posting.plan.version, posting.period.name)
     account = _account(state, account_key, posting)
     terms = terms_index.of(posting.plan, event)

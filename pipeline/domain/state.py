@@ -53,7 +53,7 @@ class GrantPool:
 
 @dataclass(slots=True)
 class Identity:
-    """An accepted event, for telling its duplicates from conflicts (R6.1)."""
+    """An accepted event, for telling its duplicates from conflicts (R6.1). `accepted_ms` is the watermark then."""
 
     accepted_ms: int
     content: bytes

@@ -125,7 +125,7 @@ class Rater:
         try:
             added = apply_grant(self._catalog, customer.state, decode_grant(record), envelope)
         except Rejected as rejected:
-            outcome.dead_letters.append(_dead_letter(record, 0, rejected, record.value or b""))
+            outcome.dead_letters.append(_dead_letter(record, None, rejected, record.value or b""))
             return
         if added:
             outcome.customer = customer

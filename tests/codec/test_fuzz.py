@@ -82,7 +82,7 @@ def check(record: Record, outcome: Outcome) -> None:
         assert not (whole and single)
         assert (outcome.events > 0) != bool(whole)
     else:
-        assert (outcome.events, len(whole)) == (0, 0)
+        assert (outcome.events, len(single)) == (0, 0)
     assert len({letter.index for letter in outcome.dead_letters}) == len(outcome.dead_letters)
     for letter in outcome.dead_letters:
         assert letter.code in CODES

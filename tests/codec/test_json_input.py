@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.codec.json_input import Faulty, parse_json
+from pipeline.codec.json_input import DEPTH_MAX, Faulty, keys_and_depth, parse_json
 from pipeline.domain.rejects import Rejected
 
 DEEP = 100_000
@@ -120,3 +120,19 @@ def test_huge_numbers_are_no_integers_of_ours(fault: bytes) -> None:
     first = parse_json(value)[0]
 
     assert [type(number) for number in first.values()] == [float] * 3
+
+
+def test_keys_and_levels_are_counted_at_every_depth() -> None:
+    """The count behind the fast check for doubled keys reaches objects in arrays and in objects."""
+    assert keys_and_depth([{"a": {"b": 1, "c": [{"d": {}}]}}, [[{"e": None}]], "f", 7]) == (5, 6)
+    assert keys_and_depth("a") == (0, 0)
+
+
+@pytest.mark.rule("R2.1", "R3.3")
+@pytest.mark.parametrize("text", ['{"a":%s}', '{"a" : %s}', '{"b":1,"b":2,"a":%s}', '{"b":NaN,"a":%s}'])
+def test_how_deep_a_text_may_be_does_not_depend_on_how_it_is_written(text: str) -> None:
+    """The limit of levels is the same whether the fast or the tolerant way reads it."""
+    room = DEPTH_MAX - 1
+    parse_json((text % ("[" * room + "]" * room)).encode())
+
+    assert "nested" in refusal((text % ("[" * (room + 1) + "]" * (room + 1))).encode()).message

@@ -175,3 +175,15 @@ def test_a_match_is_no_content() -> None:
     world.grant("g", 5, match=match(unit="document"))
 
     assert world.send(event, SENT) is None
+
+
+@pytest.mark.rule("R6.1")
+def test_a_clock_that_ran_ahead_once_does_not_switch_dedupe_off() -> None:
+    """After a record far in the future, what comes at the right time is still known when it is sent again."""
+    world = World()
+    world.line(time="2026-11-01T00:00:00Z", sent="2027-03-01T00:00:00Z")
+    event = world.event(time="2026-11-02T00:00:00Z")
+
+    assert world.send(event) is not None
+    assert world.send(event) is None
+    assert world.code(replace(event, quantity=7)) == "id_conflict"

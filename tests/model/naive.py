@@ -58,7 +58,7 @@ def one_grant(record: dict, catalog: Catalog, customers: dict[str, Customer], re
         gift = read_grant(record)
         check_grant(gift, record, catalog)
     except Rejected as why:
-        result.rejects.append({"offset": record["offset"], "index": 0, "code": why.code})
+        result.rejects.append({"offset": record["offset"], "index": None, "code": why.code})
         return
     customer = customers.setdefault(gift["customer"], Customer())
     if any(earlier["id"] == gift["id"] for earlier in customer.gifts):
@@ -125,7 +125,7 @@ def one_event(value: object, record: dict, catalog: Catalog, customers: dict[str
     fact, alerts = rate_money(event, posted_at, period, plan, catalog, customer)
     customers[event["subject"]] = customer
     customer.stamps.append(at)
-    customer.accepted.append({"event": event, "at": at})
+    customer.accepted.append({"event": event, "at": watermark})
     customer.facts.append(fact)
     line = line_of(event, fact, catalog, deployment, seq=len(customer.facts), late=late)
     result.lines.append(line)

@@ -75,11 +75,14 @@ def test_restarting_after_every_round_changes_nothing(seed: int) -> None:
 def test_restarting_over_months_changes_nothing(seed: int) -> None:
     """The same holds for cases so long that segments fill up and identities, windows and operations are dropped."""
     records = case(seed, LONG_EVENTS).records
+    ledger = Ledger(case(seed, LONG_EVENTS).catalog)
 
-    whole = play(Ledger(case(seed, LONG_EVENTS).catalog), [records])
+    whole = play(ledger, [records])
     restarted = play_with_restarts(seed, records, most=40, share=0.3)
 
     assert restarted.outputs() == whole.outputs()
+    last = restored(case(seed, LONG_EVENTS).catalog, restarted.compacted().items())
+    assert states_of(last) == states_of(ledger)
 
 
 def test_long_cases_exercise_what_they_are_for() -> None:
@@ -203,10 +206,13 @@ def test_a_repeated_grant_writes_no_state() -> None:
 def test_effects_are_taken_once() -> None:
     """What has been taken is not handed out again."""
     ledger = Ledger(World().catalog)
-    ledger.rate(record(0, event("a")))
+    ledger.rate(record(0, [event("a"), event("a"), 17]))
+    ledger.rate(record(1, [event("a"), event("b")]))
 
-    assert len(ledger.take_effects().lines) == 1
-    assert play(ledger, [[]]).outputs() == ([], [], [], 0)
+    first, second = ledger.take_effects(), ledger.take_effects()
+
+    assert (len(first.lines), len(first.dead_letters), first.events, first.duplicates) == (2, 1, 5, 2)
+    assert (second.lines, second.dead_letters, second.states, second.events, second.duplicates) == ([], [], [], 0, 0)
 
 
 def test_a_record_of_another_topic_is_refused() -> None:
@@ -243,6 +249,18 @@ def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance()
     assert (len(segments), len(log.lines)) == (2, 3)
 
 
+@pytest.mark.rule("R6.1")
+def test_a_restored_worker_knows_duplicates_for_exactly_35_days() -> None:
+    """A segment whose newest entry is exactly 35 days old is kept, also when a day begins with that instant."""
+    catalog = World(grace_hours=2000).catalog
+    sent, later = "2026-11-10T00:00:00Z", "2026-12-15T00:00:00Z"
+    log = play(Ledger(catalog), [[record(0, event("a", time=sent), sent)], [record(1, event("b", time=later), later)]])
+
+    resent = play(restored(catalog, log.changelog), [[record(2, event("a", time=sent), later)]])
+
+    assert (resent.lines, resent.duplicates) == ([], 1)
+
+
 def test_a_part_is_written_only_when_it_changed() -> None:
     """A second event of the same period writes head, account and the open segment, and no closed one."""
     ledger = Ledger(World().catalog)
@@ -254,6 +272,55 @@ def test_a_part_is_written_only_when_it_changed() -> None:
     sizes = {parse_part(key).kind: len(value or b"") for key, value in log.changelog}
     assert set(sizes) == {HEAD, ACCOUNT, IDENTITIES}
     assert sizes[IDENTITIES] == 40
+
+
+def days_played(*times: str) -> tuple[Ledger, list[Log]]:
+    """Rate an operation at each time, a round each, under a day's pool and a grace of 12 hours."""
+    ledger = Ledger(World(allowances=(Allowance("d", 1, per="day"),), grace_hours=12).catalog)
+    logs = [
+        play(ledger, [[record(number, event(f"e{number}", time=time, operation=f"o{number}"), time)]])
+        for number, time in enumerate(times)
+    ]
+    return ledger, logs
+
+
+def test_another_period_and_day_leave_the_earlier_ones_alone() -> None:
+    """Accounts, windows and operations that a round did not touch are not written again."""
+    _, logs = days_played("2026-10-30T00:00:00Z", "2026-10-31T00:00:00Z", "2026-11-01T00:00:00Z")
+
+    written = [[parse_part(key) for key, _ in log.changelog] for log in logs]
+    for kind in (ACCOUNT, WINDOW, OPERATIONS):
+        assert [sum(part.kind == kind for part in parts) for parts in written] == [1, 1, 1]
+    assert {part.account for part in written[2] if part.account} == {("team", 1, "2026-11-01")}
+
+
+def test_what_is_forgotten_is_deleted_once_and_on_the_same_day() -> None:
+    """Segments and windows go when the day after their end begins: not before, and not again."""
+    ends = ["2026-12-06T11:59:59Z", "2026-12-06T12:00:00Z", "2026-12-06T23:59:59Z", "2026-12-07T00:00:00Z"]
+    times = ["2026-10-31T00:00:00Z", *ends, "2026-12-07T00:00:01Z", "2026-12-08T00:00:00Z"]
+
+    _, logs = days_played(*times)
+
+    deleted = [{parse_part(key).kind for key, value in log.changelog if value is None} for log in logs]
+    assert deleted == [set(), {IDENTITIES}, set(), set(), {WINDOW, OPERATIONS}, set(), set()]
+    assert sum(value is None for log in logs for _, value in log.changelog) == 3
+
+
+@pytest.mark.parametrize("rounds", range(1, 6))
+def test_states_equal_the_changelog_on_every_day_of_retirement(rounds: int) -> None:
+    """In the hours around the end of an account, a restored state holds what the live one does."""
+    times = [
+        "2026-10-31T00:00:00Z",
+        "2026-12-06T11:59:59Z",
+        "2026-12-06T12:00:00Z",
+        "2026-12-07T00:00:00Z",
+        "2026-12-07T01:00:00Z",
+    ]
+
+    ledger, logs = days_played(*times[:rounds])
+
+    back = restored(ledger._rater._catalog, [entry for log in logs for entry in log.changelog])
+    assert states_of(back) == states_of(ledger)
 
 
 def test_states_stay_small() -> None:

@@ -101,13 +101,13 @@ def test_a_whole_record_is_kept_as_sent(value: bytes | None) -> None:
         (TOP_UP | {"customer": "nobody"}, "nobody", "unknown_customer"),
     ],
 )
-def test_grants_are_rejected_at_index_0_in_the_same_order(value: Any, key: str | None, code: str) -> None:
-    """A record of grants holds one grant: its reject has index 0, and leaves the customer unknown."""
+def test_grants_are_rejected_as_whole_records_in_the_same_order(value: Any, key: str | None, code: str) -> None:
+    """A record of grants is one grant: its reject has no index, and leaves the customer unknown."""
     rating = rater()
 
     outcome = rating.rate(record(0, value, key=key, topic=GRANTS_TOPIC))
 
-    assert rejects(outcome) == [(0, code)]
+    assert rejects(outcome) == [(None, code)]
     assert (outcome.customer, rating._customers) == (None, {})
 
 
