@@ -5,7 +5,7 @@ from typing import Any
 
 from pipeline.catalog.positions import YamlFile
 from pipeline.catalog.rows import rows_of
-from pipeline.catalog.terms import migrated, moves_of, signed_terms
+from pipeline.catalog.terms import moves_of, terms_in_force
 from pipeline.domain.catalog import (
     DEFAULT_ALERTS,
     DEFAULT_GRACE_HOURS,
@@ -95,7 +95,7 @@ def _match(value: dict[str, Any]) -> Match:
 
 
 def _alerts(value: dict[str, Any]) -> tuple[int, ...]:
-    return tuple(sorted(value.get("alerts", DEFAULT_ALERTS)))
+    return tuple(sorted({*value.get("alerts", DEFAULT_ALERTS)}))
 
 
 def _allowance(value: dict[str, Any]) -> Allowance:
@@ -141,7 +141,7 @@ def _budget(value: dict[str, Any]) -> Budget:
 def _subscriptions(
     files: Sequence[YamlFile], plans: dict[tuple[str, int], Plan]
 ) -> dict[tuple[str, str], tuple[Subscription, ...]]:
-    terms = migrated(signed_terms(rows_of(files, "subscriptions")), moves_of(rows_of(files, "migrations")))
+    terms = terms_in_force(rows_of(files, "subscriptions"), moves_of(rows_of(files, "migrations")))
     grouped: dict[tuple[str, str], list[Subscription]] = {}
     for term in sorted(terms, key=lambda term: term.start_us):
         plan = plans[term.plan, term.version]

@@ -168,11 +168,6 @@ def _empty(_: Any, __: Any, schema: Any) -> Iterator[_Finding]:
     yield _Finding((), "is empty", schema.get("errorMessage", ""))
 
 
-def _repeated(values: Any, _: Any, schema: Any) -> Iterator[_Finding]:
-    repeated = next((shown(value) for index, value in enumerate(values) if value in values[:index]), "a value")
-    yield _Finding((), f"holds {repeated} twice", schema.get("errorMessage", ""))
-
-
 _EXPLANATIONS: dict[str, Callable[[Any, Any, Any], Iterator[_Finding]]] = {
     "additionalProperties": _unknown_keys,
     "required": _missing_keys,
@@ -184,6 +179,4 @@ _EXPLANATIONS: dict[str, Callable[[Any, Any, Any], Iterator[_Finding]]] = {
     "pattern": _bad_form,
     "format": _no_day,
     "minItems": _empty,
-    "minProperties": _empty,
-    "uniqueItems": _repeated,
 }

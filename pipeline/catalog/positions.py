@@ -14,7 +14,7 @@ import yaml
 from pipeline.catalog.faults import Fault, Path, Unfit, path_text
 
 DEPTH_MAX = 24
-ALIASED_VALUES_MAX = 10_000
+ALIASED_VALUES_MAX = 1_000_000
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _TAG = "tag:yaml.org,2002:"
@@ -167,7 +167,7 @@ class _Reader:
         self._values += size
         self._aliased += size
         if self._aliased > ALIASED_VALUES_MAX:
-            message = f"aliases repeat more than {ALIASED_VALUES_MAX} values"
+            message = f"aliases repeat more than {ALIASED_VALUES_MAX:,} values"
             raise _UnreadableError(self._fault_at(event, path, message, "write the values out"))
         return value
 

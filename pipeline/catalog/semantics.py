@@ -85,26 +85,24 @@ def _plan_apps(files: Sequence[YamlFile]) -> dict[tuple[str, int], str]:
 
 
 def _conflicting_moves(moves: Sequence[Move]) -> Iterator[Fault]:
-    """Yield the migrations that name a customer whom an earlier one already takes from the same version.
+    """Yield the migrations that share a customer with another one from the same version on the same day.
 
-    A later migration of `all` is none: it takes those who have signed the old version since.
+    On different days they apply in order: the later one takes who is on that version by then.
     """
-    by_left: dict[tuple[str, int], list[Move]] = {}
+    by_left: dict[tuple[str, int, int], list[Move]] = {}
     for move in moves:
-        earlier = by_left.setdefault((move.plan, move.from_version), [])
-        for other in earlier:
-            if _conflict(other, move):
-                steps = ("effective",) if other.effective_us != move.effective_us else ("customers",)
-                message = f"the migration at {other.row.place()} already moves customers named here from this version"
-                yield move.row.fault(steps, message, "let one migration move each customer")
-                break
+        earlier = by_left.setdefault((move.plan, move.from_version, move.effective_us), [])
+        other = next((each for each in earlier if _share_a_customer(each, move)), None)
+        if other is not None:
+            message = f"the migration at {other.row.place()} moves customers named here from this version on this day"
+            yield move.row.fault(("customers",), message, "let one migration of a day move each customer")
         earlier.append(move)
 
 
-def _conflict(earlier: Move, later: Move) -> bool:
-    if later.customers is None:
-        return earlier.effective_us == later.effective_us
-    return earlier.customers is None or not earlier.customers.isdisjoint(later.customers)
+def _share_a_customer(one: Move, other: Move) -> bool:
+    if one.customers is None or other.customers is None:
+        return True
+    return not one.customers.isdisjoint(other.customers)
 
 
 def _overlaps(files: Sequence[YamlFile]) -> Iterator[Fault]:

@@ -6,6 +6,11 @@ from typing import NamedTuple
 from pipeline.catalog.rows import Row, plan_key
 from pipeline.domain.instants import day_start_us
 
+_FIRST_START_US = day_start_us("1971-01-01")
+"""Nothing is posted before 1970, and a period of 1971 begins within ClickHouse's Date, which starts in 1970."""
+_LAST_END_US = day_start_us("2139-12-31")
+"""The last day of record timestamps; what ends later is as good as open."""
+
 
 class Term(NamedTuple):
     """A customer on a plan version in [start_us, end_us); end None = open."""
@@ -69,6 +74,26 @@ def migrated(terms: list[Term], moves: Iterable[Move]) -> list[Term]:
             moved.extend(_split(term, move) if _takes(move, term) else (term,))
         terms = moved
     return terms
+
+
+def terms_in_force(subscriptions: Iterable[Row], moves: Iterable[Move]) -> list[Term]:
+    """Return who is on which plan version when: migrations applied, then cut to the days in which usage is posted."""
+    cut = [_within_bounds(term) for term in migrated(signed_terms(subscriptions), moves)]
+    return [term for term in cut if term.end_us is None or term.start_us < term.end_us]
+
+
+def _within_bounds(term: Term) -> Term:
+    """Cut a term to the days in which usage is posted; one that lies outside of them becomes empty."""
+    start_us = max(term.start_us, _FIRST_START_US)
+    if start_us > _LAST_END_US:
+        return term._replace(start_us=start_us, end_us=start_us)
+    open_end = term.end_us is None or term.end_us > _LAST_END_US
+    return term._replace(start_us=start_us, end_us=None if open_end else term.end_us)
+
+
+def term_at(terms: Iterable[Term], instant_us: int) -> Term | None:
+    """Return the term of one customer and app that is in force at an instant, None without one."""
+    return next((term for term in terms if term.holds(instant_us)), None)
 
 
 def _takes(move: Move, term: Term) -> bool:

@@ -1,6 +1,7 @@
 """`usage catalog`: check catalogs before anything reads them."""
 
 import json
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import click
@@ -20,24 +21,32 @@ def catalog_group() -> None:
     "--published",
     type=click.Path(path_type=Path),
     metavar="OLD",
-    help="The catalog as it is published; PATH must not alter its plan versions that have subscribers.",
+    help="The catalog as it is published. PATH must keep its plan versions that have subscribers, the past of its "
+    "customers, and the notice of migrations.",
+)
+@click.option(
+    "--today",
+    type=click.DateTime(["%Y-%m-%d"]),
+    metavar="YYYY-MM-DD",
+    help="With --published: the day on which PATH is to be published.  [default: today in UTC]",
 )
 @click.option("--format", "form", type=click.Choice(["text", "json"]), default="text", show_default=True)
 @click.pass_context
-def check(context: click.Context, path: Path, published: Path | None, form: str) -> None:
+def check(context: click.Context, path: Path, published: Path | None, today: datetime | None, form: str) -> None:
     """Report every fault of the catalog PATH, a file or a folder, with its place and what to do.
 
     Exit code 0 without faults, 1 with faults.
     """
+    if today is not None and published is None:
+        raise click.UsageError("--today needs --published")
     try:
-        old = None if published is None else load_catalog(published)
+        faults = () if published is None else tuple(check_published(path, published, _day(today)))
     except CatalogError as error:
         _show(error.faults, form)
         click.echo(f"{published}: the published catalog has faults itself, nothing was compared with it", err=True)
         context.exit(1)
     try:
         catalog = load_catalog(path)
-        faults = () if old is None else tuple(check_published(path, old))
     except CatalogError as error:
         faults = error.faults
     _show(faults, form)
@@ -45,6 +54,10 @@ def check(context: click.Context, path: Path, published: Path | None, form: str)
         click.echo(f"{path}: {_count(len(faults), 'fault')}", err=True)
         context.exit(1)
     click.echo(f"{path}: {_summary(catalog)}, no faults", err=True)
+
+
+def _day(today: datetime | None) -> date:
+    return (today or datetime.now(UTC)).date()
 
 
 def _show(faults: tuple[Fault, ...], form: str) -> None:

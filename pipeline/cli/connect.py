@@ -11,6 +11,8 @@ from pipeline.settings import Settings
 from pipeline.settings.clients import clickhouse_arguments
 
 CONNECT_TIMEOUT_S = 5
+_REFUSED = (192, 193, 194, 516)
+"""ClickHouse's codes of unknown users, wrong or missing passwords, and failed authentication."""
 
 
 def clickhouse_client(settings: Settings) -> Client:
@@ -21,6 +23,11 @@ def clickhouse_client(settings: Settings) -> Client:
     except ValueError as error:
         raise ClickException(str(error)) from None
     except (ClickHouseError, OSError) as error:
+        if getattr(error, "code", None) in _REFUSED or "AUTHENTICATION_FAILED" in str(error):
+            raise ClickException(
+                f"ClickHouse at {settings.clickhouse} refuses user {settings.clickhouse_user!r}: set "
+                "USAGE_CLICKHOUSE_USER and USAGE_CLICKHOUSE_PASSWORD"
+            ) from None
         raise ClickException(
             f"ClickHouse does not answer at {settings.clickhouse}: start it (`usage up`), or say where it is with "
             f"--clickhouse URL or USAGE_CLICKHOUSE ({_root(error)})"

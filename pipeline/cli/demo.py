@@ -13,14 +13,14 @@ from pipeline.billing.payouts import read_payouts
 from pipeline.billing.statement import read_statement
 from pipeline.cli.catalogs import load_or_explain
 from pipeline.cli.connect import clickhouse_client
+from pipeline.cli.interrupt import cancel_on_signals
 from pipeline.cli.options import options_for
 from pipeline.cli.progress import progress_bar
-from pipeline.cli.statement_table import print_statement
+from pipeline.cli.statement_table import format_amount, print_statement
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.money import format_cents
 from pipeline.domain.records import Record
 from pipeline.embedded.demo import Fed, difference, feed, rate_offline
-from pipeline.embedded.demo_usage import TraceError, make_calls, month_of_demo, read_trace, usage_of
+from pipeline.embedded.demo_usage import DemoError, make_calls, month_of_demo, read_trace, usage_of
 from pipeline.embedded.drain import NotDrained, wait_drained
 from pipeline.embedded.process import GaveUp
 from pipeline.embedded.stack import Stack, StackError
@@ -54,13 +54,16 @@ def demo_command(trace: Path | None, seed: int, verbose: bool, settings: Setting
         records = usage_of(catalog, calls, seed)
         settings = settings.model_copy(update={"catalog": catalog_path.resolve()})
         equal = asyncio.run(_run(settings, catalog, records, verbose=verbose))
-    except (TraceError, StackError, GaveUp, NotDrained, TimeoutError) as error:
+    except asyncio.CancelledError:
+        raise click.Abort from None
+    except (DemoError, StackError, GaveUp, NotDrained, TimeoutError) as error:
         raise click.ClickException(str(error)) from None
     sys.exit(0 if equal else 1)
 
 
 async def _run(settings: Settings, catalog: Catalog, records: list[Record], *, verbose: bool) -> bool:
     """Return whether ClickHouse holds exactly the lines of an offline rating."""
+    cancel_on_signals(lambda text: click.echo(text, err=True))
     logs: list[str] = []
 
     def log(name: str, line: str) -> None:
@@ -75,7 +78,7 @@ async def _run(settings: Settings, catalog: Catalog, records: list[Record], *, v
                 await _feed_and_wait(stack.settings, records)
                 rating, expected, fed = rate_offline(catalog, records)
                 with closing(clickhouse_client(stack.settings)) as client:
-                    _print_fed(fed)
+                    _print_fed(fed, rating)
                     _print_statements(client, catalog, rating)
                     _print_payouts(client, catalog)
                     return _print_equal(difference(client, expected), len(expected))
@@ -95,10 +98,11 @@ async def _feed_and_wait(settings: Settings, records: list[Record]) -> None:
         )
 
 
-def _print_fed(fed: Fed) -> None:
+def _print_fed(fed: Fed, rating: OfflineRating) -> None:
     click.echo(
         f"Fed {fed.events:,} usage events and {fed.grants} grants and top-ups in {fed.records:,} records, "
-        f"of {fed.customers} customers with {fed.deployments} deployments.\n"
+        f"of {fed.customers} customers with {fed.deployments} deployments: "
+        f"{rating.lines:,} rated, {rating.duplicates:,} duplicates, {rating.rejects.total():,} rejected.\n"
     )
 
 
@@ -117,11 +121,10 @@ def _print_payouts(client: Client, catalog: Catalog) -> None:
     total_cents = 0
     for payout in read_payouts(client, catalog):
         total_cents += payout.payout_cents
-        click.echo(
-            f"Payout to {catalog.builders[payout.builder]} for {payout.month}: "
-            f"{format_cents(payout.payout_cents)} {catalog.currency}"
-        )
-    click.echo(f"Payouts to builders in total: {format_cents(total_cents)} {catalog.currency}\n")
+        if payout.payout_cents:
+            amount = format_amount(payout.payout_cents)
+            click.echo(f"Payout to {catalog.builders[payout.builder]} for {payout.month}: {amount} {catalog.currency}")
+    click.echo(f"Payouts to builders in total: {format_amount(total_cents)} {catalog.currency}\n")
 
 
 def _print_equal(found: str | None, lines: int) -> bool:

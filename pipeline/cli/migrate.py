@@ -4,7 +4,7 @@ import click
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from pipeline.cli.connect import clickhouse_client, one_line
-from pipeline.cli.options import settings_options
+from pipeline.cli.options import options_for
 from pipeline.settings import Settings
 from pipeline.sink.migrations import Migration, MigrationError, MigrationStatus, migrate, migration_status
 
@@ -12,7 +12,7 @@ from pipeline.sink.migrations import Migration, MigrationError, MigrationStatus,
 @click.command("migrate")
 @click.option("--status", is_flag=True, help="Only show which migrations are applied.")
 @click.option("--dry-run", is_flag=True, help="Only show the SQL that would run.")
-@settings_options
+@options_for("clickhouse")
 def migrate_command(settings: Settings, status: bool, dry_run: bool) -> None:
     """Bring ClickHouse's tables and views up to date.
 

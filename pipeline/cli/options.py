@@ -1,7 +1,7 @@
 """Flags that every command shares."""
 
 import functools
-import logging
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -53,6 +53,8 @@ def options_for(*names: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
                 settings = load_settings(config, secrets_dir, **flags)
             except ValidationError as error:
                 raise click.UsageError(_explain(error)) from None
+            except tomllib.TOMLDecodeError as error:
+                raise click.UsageError(f"{config}: {error}") from None
             return command(*args, settings=settings, **kwargs)  # type: ignore[arg-type]
 
         decorated: Callable[..., R] = with_settings
@@ -63,25 +65,11 @@ def options_for(*names: str) -> Callable[[Callable[P, R]], Callable[..., R]]:
     return decorate
 
 
-settings_options = options_for("kafka", "clickhouse", "catalog", "log_level")
-"""All of the shared flags."""
-
-
 def required_catalog(settings: Settings) -> Path:
     """Return the catalog's path. Raises click.UsageError when none is set."""
     if settings.catalog is None:
         raise click.UsageError("no catalog: give --catalog PATH or set USAGE_CATALOG")
     return settings.catalog
-
-
-def log_to_stderr(settings: Settings) -> None:
-    """Log one readable line an event to standard error."""
-    logging.basicConfig(
-        level=settings.log_level,
-        format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
-        datefmt="%H:%M:%S",
-        force=True,
-    )
 
 
 def _explain(error: ValidationError) -> str:

@@ -11,7 +11,7 @@ import click
 import msgspec
 
 from pipeline.cli.catalogs import load_or_explain
-from pipeline.cli.options import required_catalog, settings_options
+from pipeline.cli.options import options_for, required_catalog
 from pipeline.cli.progress import progress_bar
 from pipeline.codec.journal import parse_journal_line
 from pipeline.codec.lines import alert_fields, line_fields
@@ -33,9 +33,9 @@ _MIB = 1 << 20
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for lines.ndjson, rejects.ndjson, alerts.ndjson and statements.json; made when absent.",
 )
-@settings_options
+@options_for("catalog")
 def rate_command(journal: Path, out: Path, settings: Settings) -> None:
-    r"""Rate JOURNAL, Kafka records as `kcat -J` prints them ('-' for standard input), without Kafka or ClickHouse.
+    """Rate JOURNAL, Kafka records as `kcat -J` prints them ('-' for standard input), without Kafka or ClickHouse.
 
     \b
     Writes into the --out folder:
@@ -46,13 +46,18 @@ def rate_command(journal: Path, out: Path, settings: Settings) -> None:
     """
     catalog = load_or_explain(required_catalog(settings))
     rating = OfflineRating(catalog)
-    out.mkdir(parents=True, exist_ok=True)
-    with _Outputs(out) as outputs, _open(journal) as source:
-        for record in _records(source, journal):
-            outputs.write(rating.rate(record))
-        outputs.write_statements(rating)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with _Outputs(out) as outputs, _open(journal) as source:
+            for record in _records(source, journal):
+                outputs.write(rating.rate(record))
+            outputs.write_statements(rating)
+    except OSError as error:
+        raise click.ClickException(f"{error.filename or out}: {error.strerror}") from None
+    codes = ", ".join(f"{code} {count}" for code, count in rating.rejects.most_common())
     click.echo(
-        f"{rating.lines} lines, {rating.duplicates} duplicates, {rating.rejects} rejects, {rating.alerts} alerts -> {out}",
+        f"{rating.lines} lines, {rating.duplicates} duplicates, {rating.rejects.total()} rejects"
+        f"{f' ({codes})' if codes else ''}, {rating.alerts} alerts -> {out}",
         err=True,
     )
 

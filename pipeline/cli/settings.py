@@ -4,13 +4,13 @@ import json
 
 import click
 
-from pipeline.cli.options import settings_options
+from pipeline.cli.options import options_for
 from pipeline.settings import Settings, shown_settings
 
 
 @click.command("settings")
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", help="How to print them.")
-@settings_options
+@options_for("kafka", "clickhouse", "catalog", "log_level")
 def settings_command(form: str, settings: Settings) -> None:
     """Show the settings that every command would run with, secrets masked.
 

@@ -10,7 +10,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from pipeline.billing import NoStatementError, only_app, read_freshness, read_statement
 from pipeline.cli.connect import clickhouse_client, one_line
-from pipeline.cli.options import settings_options
+from pipeline.cli.options import options_for
 from pipeline.cli.statement_table import print_statement
 from pipeline.domain.statements import DIMENSIONS, Statement
 from pipeline.settings import Settings
@@ -32,7 +32,7 @@ _NOT_MIGRATED = (60, 81)
     show_default=True,
     help="How to print it; json and csv have the exact charge too, in 10^-12 of the currency (charge_pico).",
 )
-@settings_options
+@options_for("clickhouse", "catalog")
 def statement_command(
     customer: str, app: str | None, period: str, detail: str | None, form: str, settings: Settings
 ) -> None:

@@ -60,7 +60,8 @@ def _days(period: str) -> str:
     return f"{period} to {last.isoformat()}"
 
 
-def _amount(cents: int) -> str:
+def format_amount(cents: int) -> str:
+    """Return cents with thousands separated, such as "1,980.15"."""
     whole, fraction = format_cents(abs(cents)).split(".")
     return f"{'-' if cents < 0 else ''}{int(whole):,}.{fraction}"
 
@@ -84,13 +85,15 @@ def _table(statement: Statement, *, drawn: bool) -> Table:
         for part in row.detail:
             table.add_row(*_detail_cells(part, row.unit), style="dim")
     table.add_section()
-    table.add_row(Text("Total", style="bold"), *[""] * 5, Text(_amount(statement.total_cents), style="bold"))
+    table.add_row(Text("Total", style="bold"), *[""] * 5, Text(format_amount(statement.total_cents), style="bold"))
     return table
 
 
 def _row_cells(row: StatementRow) -> list[Text]:
     counts = (f"{count:,}" for count in (row.included, row.granted, row.overage, row.blocked))
-    return [Text(text) for text in (row.feature, count_of(row.quantity, row.unit), *counts, _amount(row.amount_cents))]
+    return [
+        Text(text) for text in (row.feature, count_of(row.quantity, row.unit), *counts, format_amount(row.amount_cents))
+    ]
 
 
 def _detail_cells(part: DetailRow, unit: str) -> list[Text]:

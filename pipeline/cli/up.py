@@ -2,17 +2,23 @@
 
 import asyncio
 import json
-import signal
 import time
 from pathlib import Path
 
 import click
+from aiokafka.errors import KafkaError
+from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from pipeline.cli.catalogs import load_or_explain
+from pipeline.cli.interrupt import cancel_on_signals
 from pipeline.cli.options import options_for, required_catalog
 from pipeline.embedded.process import GaveUp
 from pipeline.embedded.stack import Stack, StackError
 from pipeline.settings import Settings
+from pipeline.sink.migrations import MigrationError
+from pipeline.stream.topics import TopicError
+
+PORT = click.IntRange(0, 65535)
 
 
 @click.command("up")
@@ -23,8 +29,8 @@ from pipeline.settings import Settings
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder of the broker and ClickHouse; what is in it survives a restart.",
 )
-@click.option("--kafka-port", default=9092, show_default=True, help="Port of Kafka on 127.0.0.1; 0 = any free one.")
-@click.option("--clickhouse-port", default=8123, show_default=True, help="Port of ClickHouse; 0 = any free one.")
+@click.option("--kafka-port", default=9092, show_default=True, type=PORT, help="Port on 127.0.0.1; 0 = any free one.")
+@click.option("--clickhouse-port", default=8123, show_default=True, type=PORT, help="The same for ClickHouse.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many workers.")
 @click.option(
     "--ready-file",
@@ -37,13 +43,14 @@ def up_command(
 ) -> None:
     """Run broker, ClickHouse, topics, migrations, workers and the sink in the foreground, until Ctrl-C.
 
-    What dies is started again. For a laptop, a test or a demonstration; docker-compose.yml has the real servers.
+    What dies is started again, unless it keeps dying. For a laptop, a test or a demonstration; docker-compose.yml has
+    the real servers.
     """
     load_or_explain(required_catalog(settings))
     stack_arguments = {"kafka_port": kafka_port, "clickhouse_port": clickhouse_port, "workers": workers}
     try:
         asyncio.run(_run(settings, data, stack_arguments, ready_file))
-    except (StackError, GaveUp, TimeoutError) as error:
+    except (StackError, GaveUp, TopicError, MigrationError, KafkaError, ClickHouseError, OSError) as error:
         raise click.ClickException(str(error)) from None
     finally:
         if ready_file is not None:
@@ -51,22 +58,9 @@ def up_command(
 
 
 async def _run(settings: Settings, data: Path, stack_arguments: dict[str, int], ready_file: Path | None) -> None:
-    task = asyncio.current_task()
-    assert task is not None
-    loop = asyncio.get_running_loop()
-    stopping = False
-
-    def stop() -> None:
-        nonlocal stopping
-        _log("up", "still stopping ..." if stopping else "stopping ...")
-        if not stopping:  # cancelled twice, it would leave processes behind
-            stopping = True
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop)
+    cancel_on_signals(lambda text: _log("up", text))
     try:
-        async with Stack(settings, data, log=_log, **stack_arguments) as stack:
+        async with Stack(settings, data, log=_log_of, **stack_arguments) as stack:
             addresses = {"kafka": stack.settings.kafka, "clickhouse": stack.settings.clickhouse}
             _log("up", f"ready: Kafka {addresses['kafka']}, ClickHouse {addresses['clickhouse']}; Ctrl-C stops all")
             if ready_file is not None:
@@ -83,5 +77,10 @@ def _write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _log(name: str, line: str) -> None:
-    click.echo(f"{time.strftime('%H:%M:%S')} {name:<10} | {line}")
+def _log(name: str, text: str) -> None:
+    _log_of(name, f"{time.strftime('%H:%M:%S')} INFO    {text}")
+
+
+def _log_of(name: str, line: str) -> None:
+    """Print a line of a process; it says itself when it was."""
+    click.echo(f"{name:<10} | {line}")

@@ -6,7 +6,8 @@ from pathlib import Path
 import click
 
 from pipeline.cli.catalogs import load_or_explain
-from pipeline.cli.options import log_to_stderr, options_for, required_catalog
+from pipeline.cli.options import options_for, required_catalog
+from pipeline.observe.log import log_to_stderr
 from pipeline.settings import Settings
 from pipeline.stream.worker import run_worker
 
@@ -24,6 +25,6 @@ def worker_command(ready_file: Path | None, settings: Settings) -> None:
     Start as many as there are cores, up to the number of partitions. SIGTERM or Ctrl-C finishes the round at hand,
     commits and leaves the group.
     """
-    log_to_stderr(settings)
+    log_to_stderr(settings.log_level)
     catalog = load_or_explain(required_catalog(settings))
     sys.exit(run_worker(settings, catalog, on_ready=ready_file.touch if ready_file else None))

@@ -88,7 +88,9 @@ def decode_grant(record: Record) -> TopUp | Grant:
     """Return the top-up or grant of a record. Raises Rejected: malformed, too_large or invalid_field (R2.5)."""
     _check_timestamp(record)
     if len(record.value or b"") > GRANT_BYTES_MAX:
-        raise Rejected(TOO_LARGE, f"the grant has {len(record.value or b'')} bytes, at most {GRANT_BYTES_MAX} are allowed")
+        raise Rejected(
+            TOO_LARGE, f"the grant has {len(record.value or b'')} bytes, at most {GRANT_BYTES_MAX} are allowed"
+        )
     return parse_grant(_flawless(parse_json(record.value or b"")))
 
 

@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from pipeline.observe.log import log_to_stderr
+
 DRAIN_TIMEOUT_S = 10.0
 """How long running statements may take after SIGTERM."""
 STOP_TIMEOUT_S = DRAIN_TIMEOUT_S + 5
@@ -91,7 +93,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of its data")
     parser.add_argument("--port", type=int, default=8123, help="port on 127.0.0.1 (default %(default)s, 0: any)")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    log_to_stderr(os.environ.get("USAGE_LOG_LEVEL", "INFO"))
     user = os.environ.get("USAGE_CLICKHOUSE_USER", "default")
     serve(arguments.data, arguments.port, user, os.environ.get("USAGE_CLICKHOUSE_PASSWORD", ""))
 

@@ -42,20 +42,20 @@ class Call:
     output_tokens: int
 
 
-class TraceError(ValueError):
-    """A trace cannot be read; the message names the line."""
+class DemoError(ValueError):
+    """No usage can be made; the message says why."""
 
 
 def read_trace(path: Path) -> list[Call]:
-    """Return the calls of a CSV with TIMESTAMP, ContextTokens and GeneratedTokens, by time. Raises TraceError."""
+    """Return the calls of a CSV with TIMESTAMP, ContextTokens and GeneratedTokens, by time. Raises DemoError."""
     with path.open(newline="") as file:
         rows = csv.DictReader(file)
         missing = [name for name in _COLUMNS if name not in (rows.fieldnames or ())]
         if missing:
-            raise TraceError(f"{path}: no column {', '.join(missing)}; a trace has {', '.join(_COLUMNS)}")
+            raise DemoError(f"{path}: no column {', '.join(missing)}; a trace has {', '.join(_COLUMNS)}")
         calls = [_call(path, rows.line_num, row) for row in rows]
     if not calls:
-        raise TraceError(f"{path}: holds no calls")
+        raise DemoError(f"{path}: holds no calls")
     return sorted(calls, key=lambda call: call.at_us)
 
 
@@ -64,7 +64,7 @@ def _call(path: Path, line: int, row: dict[str, str]) -> Call:
         at_us = parse_instant(row["TIMESTAMP"].replace(" ", "T") + "Z")
         return Call(at_us, int(row["ContextTokens"]), int(row["GeneratedTokens"]))
     except (ValueError, AttributeError, TypeError) as error:
-        raise TraceError(f"{path}, line {line}: {error}") from None
+        raise DemoError(f"{path}, line {line}: {error}") from None
 
 
 def make_calls(seed: int, month: datetime, count: int = EVENTS_MADE) -> list[Call]:
@@ -93,9 +93,14 @@ def _next_month(month: datetime) -> datetime:
 
 
 def usage_of(catalog: Catalog, calls: list[Call], seed: int) -> list[Record]:
-    """Return records of usage events and grants, by timestamp: what deployments of the catalog would have sent."""
+    """Return records of usage events and grants, by timestamp: what deployments of the catalog would have sent.
+
+    Raises DemoError when the catalog has none.
+    """
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     deployments = [each for each in catalog.deployments.values() if not each.air_gapped]
+    if not deployments:
+        raise DemoError("the catalog has no deployment that is connected: nobody to send usage")
     weights = [1 / (rank + 1) for rank in range(len(deployments))]
     events: dict[str, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
     for number, call in enumerate(calls):

@@ -12,7 +12,7 @@ _PR_SET_PDEATHSIG = 1
 _PAUSE_FIRST_S = 0.2
 _PAUSE_MAX_S = 5.0
 _STEADY_S = 30.0
-DEATHS_MAX = 8
+DEATHS_MAX = 5
 """A process that dies this often without ever running for 30 s is given up on."""
 _LIBC = ctypes.CDLL(None)
 
@@ -41,6 +41,7 @@ class ChildProcess:
         self._stop_timeout_s = stop_timeout_s
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = False
+        self._last_line = "it printed nothing"
         self._supervisor: asyncio.Task[None] | None = None
 
     def start(self) -> "asyncio.Task[None]":
@@ -79,7 +80,9 @@ class ChildProcess:
                 pause_s, deaths = _PAUSE_FIRST_S, 0
             deaths += 1
             if deaths > DEATHS_MAX:
-                raise GaveUp(f"{self.name} ended {deaths} times in a row, last with exit code {code}")
+                raise GaveUp(
+                    f"{self.name} ended {deaths} times in a row, last with exit code {code}: {self._last_line}"
+                )
             self._log(self.name, f"ended with exit code {code}, is started again in {pause_s:g} s")
             await asyncio.sleep(pause_s)
             pause_s = min(pause_s * 2, _PAUSE_MAX_S)
@@ -100,7 +103,8 @@ class ChildProcess:
         if self._stopping:  # asked to stop while the process was being made
             self._send(signal.SIGTERM)
         async for line in self._process.stdout:
-            self._log(self.name, line.decode(errors="replace").rstrip())
+            self._last_line = line.decode(errors="replace").rstrip()
+            self._log(self.name, self._last_line)
         return await self._process.wait()
 
 

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -60,22 +61,27 @@ class Stack:
         self._environment: dict[str, str] = {}
         self._children: list[ChildProcess] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._ready_files: list[Path] = []
         self._lock: IO[str] | None = None
 
     async def __aenter__(self) -> Self:
+        if find_spec("chdb") is None:
+            raise StackError("the embedded servers are not installed; install usage-pipeline[embedded]")
+        if self._kafka_port == self._clickhouse_port != 0:
+            raise StackError(f"Kafka and ClickHouse cannot both listen on port {self._kafka_port}")
         self._data.mkdir(parents=True, exist_ok=True)
         self._lock = await self._take_lock()
         try:
             await self._start()
         except BaseException:
-            await self._stop()
+            await self._stop_whatever_comes()
             raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        await self._stop()
+        await self._stop_whatever_comes()
 
     async def run(self) -> None:
         """Run until cancelled. Raises GaveUp when a process keeps dying."""
@@ -114,9 +120,10 @@ class Stack:
         )
         await ensure_topics(self.settings)
         await asyncio.to_thread(_migrate, self.settings)
-        ready_files = [self._spawn_ours(f"worker-{number}", "worker") for number in range(1, self._workers + 1)]
-        ready_files.append(self._spawn_ours("sink", "sink"))
-        await self._while_alive(_all_exist(ready_files))
+        for number in range(1, self._workers + 1):
+            self._spawn_ours(f"worker-{number}", "worker")
+        self._spawn_ours("sink", "sink")
+        await self._while_alive(_all_exist(self._ready_files))
 
     async def _while_alive(self, *conditions: Coroutine[Any, Any, None]) -> None:
         """Wait until all conditions hold. Raises GaveUp when a process is given up on before."""
@@ -133,18 +140,28 @@ class Stack:
         self._children.append(child)
         self._tasks.append(child.start())
 
-    def _spawn_ours(self, name: str, command: str) -> Path:
+    def _spawn_ours(self, name: str, command: str) -> None:
         ready_file = self._data / f"{name}.ready"
         ready_file.unlink(missing_ok=True)
         arguments = [sys.executable, "-m", "pipeline", command, "--ready-file", str(ready_file)]
         self._spawn(name, arguments, _OURS_STOP_TIMEOUT_S)
-        return ready_file
+        self._ready_files.append(ready_file)
+
+    async def _stop_whatever_comes(self) -> None:
+        """Stop everything, also when cancelled meanwhile: nothing may be left running."""
+        stopping = asyncio.create_task(self._stop())
+        while not stopping.done():
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.shield(stopping)
+        stopping.result()
 
     async def _stop(self) -> None:
         """Stop workers and sink together, then the servers that they need."""
         servers, ours = self._children[:2], self._children[2:]
         await asyncio.gather(*(child.stop() for child in ours))
         await asyncio.gather(*(child.stop() for child in servers))
+        for ready_file in self._ready_files:
+            ready_file.unlink(missing_ok=True)
         if self._lock is not None:
             self._lock.close()
 

@@ -1,6 +1,6 @@
 """Rating a journal without Kafka: what the worker is held against."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.lines import Line
@@ -19,7 +19,8 @@ class OfflineRating:
         """Builder to the sum of earnings (R6.9)."""
         self.lines = 0
         self.alerts = 0
-        self.rejects = 0
+        self.rejects: Counter[str] = Counter()
+        """Rejected records and events by code (R2.3)."""
         self.duplicates = 0
 
     def rate(self, record: Record) -> Outcome:
@@ -27,7 +28,7 @@ class OfflineRating:
         outcome = self._rater.rate(record)
         self.lines += len(outcome.lines)
         self.alerts += len(outcome.alerts)
-        self.rejects += len(outcome.dead_letters)
+        self.rejects.update(dead_letter.code for dead_letter in outcome.dead_letters)
         self.duplicates += outcome.duplicates
         for line in outcome.lines:
             self._add(line)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 MASK = "********"
@@ -68,6 +68,14 @@ class Settings(BaseSettings):
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")
     sink_wait_ms_max: int = Field(500, ge=1, description="how long the sink gathers rows before it inserts, in ms")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
+
+    @field_validator("kafka", "clickhouse")
+    @classmethod
+    def _has_no_password(cls, address: str) -> str:
+        """Refuse a password in an address: it would stand in logs and messages."""
+        if "@" in address:
+            raise ValueError("an address holds no user or password; they have settings of their own")
+        return address
 
     @classmethod
     def settings_customise_sources(

@@ -11,7 +11,6 @@ import uvloop
 from aiokafka.errors import KafkaError
 
 from pipeline.domain.catalog import Catalog
-from pipeline.observe.repeats import limit_repeats
 from pipeline.rating.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.stream.app import WorkerApp, create_app
@@ -38,20 +37,9 @@ def run_worker(
 
     `on_ready` is called once, when partitions are assigned and their states recovered ("worker ready" in the log).
     """
-    quiet_libraries(settings)
     with worker_name(settings.worker_group) as claimed:
         name = settings.worker_name or claimed
         return uvloop.run(_run(settings, name, new_ledger or (lambda: Ledger(catalog)), on_ready))
-
-
-def quiet_libraries(settings: Settings) -> None:
-    """Keep the engine's chatter out of the log, unless we debug."""
-    limit_repeats()
-    if settings.log_level != "DEBUG":
-        for name, level in (("faust", logging.WARNING), ("mode", logging.ERROR), ("aiokafka", logging.WARNING)):
-            logging.getLogger(name).setLevel(level)
-        # What it says of a rebalance in plain words we say ourselves; what is fatal, check_group raises.
-        logging.getLogger("aiokafka.consumer.group_coordinator").setLevel(logging.CRITICAL)
 
 
 async def _run(settings: Settings, name: str, new_ledger: LedgerFactory, on_ready: Callable[[], None] | None) -> int:
@@ -68,7 +56,7 @@ async def _run(settings: Settings, name: str, new_ledger: LedgerFactory, on_read
     progress = asyncio.create_task(_report(app))
     await asyncio.wait([stopping, running], return_when=asyncio.FIRST_COMPLETED)
     code = _exit_code(app, running)
-    log.info("worker stopping after %.0f s", time.monotonic() - begun_s)
+    log.info("worker stopping, it ran for %.0f s", time.monotonic() - begun_s)
     for task in (stopping, progress):
         task.cancel()
     await _stop(app)
@@ -88,7 +76,7 @@ def _exit_code(app: WorkerApp, running: "asyncio.Task[None]") -> int:
     if not running.done():
         return EXIT_OK
     failure = running.exception() or app.crash_reason
-    if isinstance(failure, TopicError):
+    if isinstance(failure, TopicError | KafkaError):
         log.critical("worker failed: %s", failure)
         return EXIT_FAILED
     log.critical("worker failed: %r", failure, exc_info=None if app.crashed else failure)  # a crash is logged already
@@ -136,4 +124,4 @@ async def _lag(app: WorkerApp) -> str:
 
 
 def _counted(app: WorkerApp) -> str:
-    return ", ".join(f"{name} {value}" for name, value in app.counters.shown().items())
+    return ", ".join(f"{name} {value}" for name, value in app.counters.shown().items() if value)

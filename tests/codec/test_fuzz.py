@@ -33,7 +33,7 @@ TOKENS = [
     b"-Infinity", b'"\\ud800"', b"\\u0000", b"\xff", b"\xed\xa0\x80", b"\xef\xbb\xbf", b"\x00", b"\n", b" ", b'"id":1,',
     b'"data":{},', b"2140-01-01T00:00:00Z", b"0001-01-01T00:00:00+23:59", b"[" * 1100, b'{"a":' * 500, b'[{"a":1,"a":1}]',
 ]  # fmt: skip
-TIMESTAMPS = st.sampled_from([ms(NOON), 0, -1, 2**62, ms("2139-12-31T23:59:59Z"), ms("2026-11-30T23:59:59Z")])
+TIMESTAMPS = st.sampled_from([ms(NOON), 0, -1, 2**62, -(2**62), ms("2139-12-31T23:59:59Z"), ms("2026-11-30T23:59:59Z")])
 HEADERS = st.lists(
     st.tuples(
         st.sampled_from(["content-type", "Content-Type", "x-usage-import", "other"]),

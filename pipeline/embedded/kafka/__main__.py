@@ -3,13 +3,14 @@
 import argparse
 import asyncio
 import logging
+import os
 import signal
-import sys
 from pathlib import Path
 
 import uvloop
 
 from pipeline.embedded.kafka.server import HOST, Broker
+from pipeline.observe.log import log_to_stderr
 
 log = logging.getLogger("usage.broker")
 
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of its data")
     parser.add_argument("--port", type=int, default=9092, help="port on 127.0.0.1 (default %(default)s, 0: any)")
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stdout)
+    log_to_stderr(os.environ.get("USAGE_LOG_LEVEL", "INFO"))
     uvloop.run(_run(arguments.data, arguments.port))
 
 
