@@ -26,12 +26,13 @@ def past_changes(path: Path, old: Timelines, new: Timelines, today: date) -> Ite
             was, found = term_at(before, instant_us), term_at(after, instant_us)
             if _named(was) == _named(found):
                 continue
+            since = day_of(instant_us // DAY_US)
             message = (
-                f"customer {customer} had {_named(was)} for app {app} from {_day(instant_us)} on, "
-                f"and would have had {_named(found)}"
+                f"customer {customer} had {_named(was)} for app {app} from {since} on, here it has {_named(found)}"
             )
             hint = f"put it back: what was in force before {today} never changes"
-            yield found.signed.fault((), message, hint) if found else _absent(path, message, hint)
+            missing = Fault(str(path), 0, 0, "subscriptions", message, hint)
+            yield found.signed.fault((), message, hint) if found else missing
             break
 
 
@@ -62,7 +63,7 @@ def _unannounced_move(before: list[Term], due: list[Term], after: list[Term], to
         was, expected, found = (term_at(terms, instant_us) for terms in (before, due, after))
         if was is None or expected is None or found is None or found.plan != expected.plan:
             return None
-        if found.version not in (expected.version, was.version):
+        if found.version not in (expected.version, was.version) and _row(found) != _row(was):
             return _moved(expected, found, due, max(day_of(instant_us // DAY_US), earliest_day(today)))
     return None
 
@@ -77,6 +78,11 @@ def _moved(expected: Term, found: Term, due: list[Term], effective: date) -> Fau
     return found.signed.fault(("version",), message, hint)
 
 
+def _row(term: Term) -> tuple[int | None, str | None]:
+    """Return what a customer signed: while it stands unchanged, only migrations have moved the customer."""
+    return term.signed.whole("version"), term.signed.text("start")
+
+
 def _boundaries(*timelines: Sequence[Term]) -> list[int]:
     """Return every instant at which one of the timelines may change."""
     starts = {term.start_us for terms in timelines for term in terms}
@@ -86,11 +92,3 @@ def _boundaries(*timelines: Sequence[Term]) -> list[int]:
 
 def _named(term: Term | None) -> str:
     return "no plan" if term is None else f"{term.plan} version {term.version}"
-
-
-def _day(instant_us: int) -> str:
-    return day_of(instant_us // DAY_US).isoformat()
-
-
-def _absent(path: Path, message: str, hint: str) -> Fault:
-    return Fault(str(path), 0, 0, "subscriptions", message, hint)

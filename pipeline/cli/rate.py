@@ -43,7 +43,7 @@ def rate_command(journal: Path, out: Path, settings: Settings) -> None:
       rejects.ndjson    offset, index of the event in its record, code
       alerts.ndjson     shares of pools and budgets reached (R6.10)
       statements.json   by customer, app and period (R8.1)
-    """
+    """  # noqa: D301 - click reads the escape
     catalog = load_or_explain(required_catalog(settings))
     rating = OfflineRating(catalog)
     try:

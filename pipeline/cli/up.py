@@ -47,6 +47,8 @@ def up_command(
     the real servers.
     """
     load_or_explain(required_catalog(settings))
+    if ready_file is not None:
+        ready_file.unlink(missing_ok=True)  # of one that was killed
     stack_arguments = {"kafka_port": kafka_port, "clickhouse_port": clickhouse_port, "workers": workers}
     try:
         asyncio.run(_run(settings, data, stack_arguments, ready_file))

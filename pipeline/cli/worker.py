@@ -1,6 +1,7 @@
 """`usage worker`: rate usage events from Kafka."""
 
-import sys
+import logging
+import os
 from pathlib import Path
 
 import click
@@ -27,4 +28,6 @@ def worker_command(ready_file: Path | None, settings: Settings) -> None:
     """
     log_to_stderr(settings.log_level)
     catalog = load_or_explain(required_catalog(settings))
-    sys.exit(run_worker(settings, catalog, on_ready=ready_file.touch if ready_file else None))
+    code = run_worker(settings, catalog, on_ready=ready_file.touch if ready_file else None)
+    logging.shutdown()
+    os._exit(code)  # Faust's consumer thread may wait for a broker that is gone, and would keep the process alive

@@ -63,6 +63,13 @@ _STATUS_OF_CODE = {
 }
 
 
+def _is_loopback(address: str) -> bool:
+    try:
+        return urlsplit(address).hostname in _LOOPBACK_HOSTS
+    except ValueError:
+        return False
+
+
 class Access(NamedTuple):
     """Who may send statements; without a password everybody on this machine."""
 
@@ -158,9 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._send_result(result, query_id)
 
     def _check_access(self, parameters: dict[str, str]) -> None:
-        origin = urlsplit(self.headers.get("Origin", "")).hostname
-        host = urlsplit("//" + self.headers.get("Host", "127.0.0.1")).hostname
-        if (origin and origin not in _LOOPBACK_HOSTS) or host not in _LOOPBACK_HOSTS:
+        origin = self.headers.get("Origin")
+        site = self.headers.get("Sec-Fetch-Site", "none")
+        if (
+            not _is_loopback("//" + self.headers.get("Host", "127.0.0.1"))
+            or (origin is not None and not _is_loopback(origin))  # "null" is the origin of a sandboxed page
+            or site not in ("none", "same-origin")
+        ):
             raise engine_error(_AUTHENTICATION_FAILED, "Requests on behalf of other hosts' web pages are refused")
         user, password = self._credentials(parameters)
         if not self.server.access.allows(user, password):

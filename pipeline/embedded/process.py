@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import time
@@ -12,8 +13,9 @@ _PR_SET_PDEATHSIG = 1
 _PAUSE_FIRST_S = 0.2
 _PAUSE_MAX_S = 5.0
 _STEADY_S = 30.0
+_LINE_BYTES_MAX = 1 << 20
 DEATHS_MAX = 5
-"""A process that dies this often without ever running for 30 s is given up on."""
+"""A process that fails this often without ever running for 30 s is given up on; being killed does not count."""
 _LIBC = ctypes.CDLL(None)
 
 
@@ -76,7 +78,7 @@ class ChildProcess:
             code = await self._run()
             if self._stopping:
                 return
-            if time.monotonic() - began > _STEADY_S:
+            if code < 0 or time.monotonic() - began > _STEADY_S:  # killed by somebody, or fine until now
                 pause_s, deaths = _PAUSE_FIRST_S, 0
             deaths += 1
             if deaths > DEATHS_MAX:
@@ -94,20 +96,33 @@ class ChildProcess:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
+            limit=_LINE_BYTES_MAX,
             env=self._environment,
             start_new_session=True,
             pass_fds=(self._lock,),  # held until the last process of the stack is gone
-            preexec_fn=_die_with_parent if os.uname().sysname == "Linux" else None,
+            preexec_fn=functools.partial(_die_with_parent, os.getpid()) if os.uname().sysname == "Linux" else None,
         )
         assert self._process.stdout is not None
         if self._stopping:  # asked to stop while the process was being made
             self._send(signal.SIGTERM)
-        async for line in self._process.stdout:
-            self._last_line = line.decode(errors="replace").rstrip()
-            self._log(self.name, self._last_line)
+        await self._pass_on(self._process.stdout)
         return await self._process.wait()
 
+    async def _pass_on(self, output: asyncio.StreamReader) -> None:
+        while True:
+            try:
+                line = await output.readline()
+            except ValueError:
+                self._log(self.name, f"(a line of more than {_LINE_BYTES_MAX} bytes is left out)")
+                continue
+            if not line:
+                return
+            self._last_line = line.decode(errors="replace").rstrip()
+            self._log(self.name, self._last_line)
 
-def _die_with_parent() -> None:
-    """Ask the kernel to stop this process when its supervisor is killed: nothing is left running."""
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill this process when its supervisor is killed: nothing is left running, nothing is lost."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it was killed just before
+        os._exit(1)

@@ -28,7 +28,7 @@ _SERVER_TIMEOUT_S = 30.0
 _READY_TIMEOUT_S = 60.0
 _OURS_STOP_TIMEOUT_S = 25.0
 _POLL_S = 0.05
-_LOCK_TIMEOUT_S = 10.0
+_LOCK_TIMEOUT_S = 5.0
 """How long the processes of a killed stack may take to stop before we take it for one that runs."""
 
 

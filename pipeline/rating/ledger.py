@@ -8,7 +8,7 @@ from pipeline.domain.records import Record
 from pipeline.rating.rater import DeadLetter, Rater
 from pipeline.rating.tracked import StateRecord, TrackedCustomer
 
-__all__ = ["DeadLetter", "Effects", "Ledger"]
+__all__ = ["ChangedState", "DeadLetter", "Effects", "Ledger"]
 
 
 class Effects(NamedTuple):
@@ -19,12 +19,22 @@ class Effects(NamedTuple):
     dead_letters: list[DeadLetter]
     alerts: list[tuple[bytes, bytes]]
     """Customer id and alert as JSON (R6.10)."""
-    states: list[tuple[str, list[StateRecord]]]
-    """By customer: changelog records (key, value; None = delete). All of one customer belong into one batch."""
+    states: list["ChangedState"]
+    """By customer."""
     events: int
     """How many events were looked at."""
     duplicates: int
     """How many of them were duplicates (R6.1)."""
+
+
+class ChangedState(NamedTuple):
+    """What of a customer's state a round changed: all of it belongs into one record batch."""
+
+    customer: str
+    records: list[StateRecord]
+    """Changelog key and value; None deletes."""
+    version: int
+    """Of the state that the records make, to be written with each of them: it decides at recovery (DESIGN 4.5)."""
 
 
 class Ledger:
@@ -42,12 +52,14 @@ class Ledger:
         self._events = 0
         self._duplicates = 0
 
-    def restore(self, key: bytes, value: bytes | None) -> None:
-        """Take one changelog record back in recovery; later records of a key replace earlier ones.
+    def restore(self, key: bytes, value: bytes | None, version: int = 0) -> None:
+        """Take one changelog record back in recovery, in the order of the log; see `Rater.restore`."""
+        self._rater.restore(key, value, version)
 
-        Raises ValueError for a record that is not ours.
-        """
-        self._rater.restore(key, value)
+    @property
+    def pending_events(self) -> int:
+        """How many events the pending effects come from."""
+        return self._events
 
     def rate(self, record: Record) -> None:
         """Rate one record; what it wants written is added to the pending effects."""
@@ -64,7 +76,10 @@ class Ledger:
 
     def take_effects(self) -> Effects:
         """Return the pending effects and forget them."""
-        states = [(name, customer.take_changed()) for name, customer in self._changed.items()]
+        states = [
+            ChangedState(name, customer.take_changed(), customer.state.version)
+            for name, customer in self._changed.items()
+        ]
         effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, self._duplicates)
         self._begin()
         return effects

@@ -52,13 +52,20 @@ class Rater:
         self._terms = TermsIndex(catalog)
         self._customers: dict[str, TrackedCustomer] = {}
         self._stored: dict[str, dict[Part, bytes]] = {}
+        self._versions: dict[str, int] = {}
 
-    def restore(self, key: bytes, value: bytes | None) -> None:
-        """Take one changelog record back in recovery; later records of a key replace earlier ones.
+    def restore(self, key: bytes, value: bytes | None, version: int) -> None:
+        """Take one changelog record back in recovery, in the order of the log.
+
+        Later records of a key replace earlier ones, but a record of an older version than one that went before is passed
+        over: an owner that did not know yet that it was one no more has written it (DESIGN 4.5).
 
         Raises ValueError for a record that is not ours. A customer's state is put together when it is first needed.
         """
         part = parse_part(key)
+        if version < self._versions.get(part.customer, version):
+            return
+        self._versions[part.customer] = version
         if value is None:
             self._stored.get(part.customer, {}).pop(part, None)
         else:
@@ -90,6 +97,9 @@ class Rater:
         parts = self._stored.pop(name or "", None)
         if parts:
             customer.restore(parts)
+            written = self._versions.pop(customer.state.customer)
+            if written > customer.state.version:
+                raise ValueError(f"the state of customer {name!r} is not whole: version {written} has no head")
             self._customers[customer.state.customer] = customer
         return customer
 

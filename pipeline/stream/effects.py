@@ -1,7 +1,7 @@
 """Writing the effects of a round to Kafka: outputs first, then states, every acknowledgement awaited (DESIGN 4)."""
 
 import asyncio
-from collections.abc import Awaitable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -16,8 +16,11 @@ LINES_VALUE_BYTES = 256 << 10
 """A record of usage.lines is closed when it has reached this size."""
 BATCH_BYTES_MAX = 15 << 20
 """A record batch; below max.message.bytes of the topics we write (16 MiB)."""
+BATCHES_IN_FLIGHT_MAX = 6
+"""aiokafka puts a batch of each partition into one request, and brokers refuse one above 100 MiB."""
 RECORD_OVERHEAD_BYTES_MAX = 64
 """What a record takes in a batch besides key, value and headers, rounded up."""
+VERSION_HEADER = "version"
 KEPT_HEADERS = frozenset({"content-type", "x-usage-import"})
 
 Headers = list[tuple[str, bytes]]
@@ -47,6 +50,7 @@ class EffectWriter:
         self._settings = settings
         self._counters = counters
         self._producer: AIOKafkaProducer | None = None
+        self._in_flight = asyncio.Semaphore(BATCHES_IN_FLIGHT_MAX)
 
     async def start(self) -> None:
         """Connect to Kafka."""
@@ -82,12 +86,15 @@ class EffectWriter:
 
         A batch is appended whole or not at all, so a customer's parts are recovered together or not at all.
         """
-        groups = [[OutRecord(key, value, []) for key, value in records] for _, records in effects.states]
-        for (customer, _), group in zip(effects.states, groups, strict=True):
+        groups = [
+            [OutRecord(key, value, [(VERSION_HEADER, b"%d" % changed.version)]) for key, value in changed.records]
+            for changed in effects.states
+        ]
+        for changed, group in zip(effects.states, groups, strict=True):
             size = sum(record.size() for record in group)
             if size > BATCH_BYTES_MAX:
                 raise StateTooLargeError(
-                    f"customer {customer!r}: {len(group)} changed parts of the state take {size} bytes, more than a batch "
+                    f"customer {changed.customer!r}: {len(group)} changed parts of the state take {size} bytes, more than a batch "
                     f"of {BATCH_BYTES_MAX}. Lower worker_round_bytes_max, so that a round changes less"
                 )
         await self._send(STATES_TOPIC, partition, groups)
@@ -95,11 +102,10 @@ class EffectWriter:
 
     async def _send(self, topic: str, partition: int, groups: Iterable[Sequence[OutRecord]]) -> None:
         """Write groups of records in order, each within one batch, and await the acknowledgements."""
-        acknowledgements: list[Awaitable[Any]] = []
         for batch in self._batches(groups):
             batch.close()
-            acknowledgements.append(await self._started().send_batch(batch, topic, partition=partition))
-        await asyncio.gather(*acknowledgements)
+            async with self._in_flight:
+                await (await self._started().send_batch(batch, topic, partition=partition))
 
     def _batches(self, groups: Iterable[Sequence[OutRecord]]) -> Iterator[Any]:
         batch = None

@@ -10,13 +10,15 @@ from faust.types import TP
 from mode import Service
 
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
-from pipeline.rating.ledger import Effects, Ledger
+from pipeline.rating.ledger import Ledger
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.effects import EffectWriter
 from pipeline.stream.ends import EndOffsets, LogEnds
 from pipeline.stream.merge import Ends, Merge, Side
 
 ROUND_RECORDS_MAX = 20_000
+ROUND_EVENTS_MAX = 20_000
+"""After so many events a round writes what it has: a small record may hold ten thousand rejects."""
 
 log = logging.getLogger(__name__)
 
@@ -160,24 +162,30 @@ class Rounds(Service):
 
     async def _round(self, desk: Desk, records: list[Record]) -> None:
         """Rate records and write what follows from it: outputs, then states, then the source may be committed."""
+        self._count_records(records)
         for record in records:
             _rate(desk.ledger, record)
-        effects = desk.ledger.take_effects()
-        await self._writer.write_outputs(desk.partition, effects)
-        await self._writer.write_states(desk.partition, effects)
+            if desk.ledger.pending_events >= ROUND_EVENTS_MAX:
+                await self._write(desk)
+        await self._write(desk)
         limit = self.app.settings.worker_buffer_bytes_max // 2
         for tp, side in desk.sides():
             self.app.consumer.settle(tp, side.next_offset())
             if side.bytes < limit:
                 self.app.consumer.on_buffer_drop(tp)
-        self._count(records, effects)
 
-    def _count(self, records: list[Record], effects: Effects) -> None:
+    async def _write(self, desk: Desk) -> None:
+        """Write what is pending: outputs, then states. The source is settled when the whole round is written."""
+        effects = desk.ledger.take_effects()
+        await self._writer.write_outputs(desk.partition, effects)
+        await self._writer.write_states(desk.partition, effects)
+        self.app.counters.add("events", effects.events)
+        self.app.counters.add("duplicates", effects.duplicates)
+
+    def _count_records(self, records: list[Record]) -> None:
         counters = self.app.counters
         events = sum(record.topic == EVENTS_TOPIC for record in records)
         counters.add("rounds")
-        counters.add("events", effects.events)
-        counters.add("duplicates", effects.duplicates)
         counters.add("records", events, EVENTS_TOPIC)
         counters.add("records", len(records) - events, GRANTS_TOPIC)
         counters.add("record_bytes", sum(len(record.value or b"") for record in records))

@@ -9,6 +9,7 @@ from faust.tables.table import Table
 
 from pipeline.domain.records import Record
 from pipeline.rating.ledger import Ledger
+from pipeline.stream.effects import VERSION_HEADER
 from pipeline.stream.recovery import LedgerRecovery
 from pipeline.stream.topics import STATES_TOPIC
 
@@ -36,13 +37,22 @@ class LedgerStore(memory.Store[Any, Any]):
         for record in records:
             if record.key is None:
                 raise ValueError(f"{STATES_TOPIC}/{partition}: record {record.offset} has no key")
-            ledger.restore(record.key, record.value)
+            ledger.restore(record.key, record.value, _version_of(record.headers))
 
     def apply_changelog_batch(self, batch: Iterable[Any], *_: Any, **__: Any) -> None:
         """Hand recovered changelog events to their partitions' ledgers: Faust's own way in."""
         for event in batch:
             message = event.message
-            self.ledgers[message.partition].restore(message.key, message.value)
+            headers = tuple(message.headers or ())
+            self.ledgers[message.partition].restore(message.key, message.value, _version_of(headers))
+
+
+def _version_of(headers: Iterable[tuple[str, bytes]]) -> int:
+    """Return the version of the state that a changelog record belongs to. Raises ValueError for a record without."""
+    for name, value in headers:
+        if name == VERSION_HEADER:
+            return int(value)
+    raise ValueError(f"a record of {STATES_TOPIC} has no version")
 
 
 class LedgerTable(Table[Any, Any]):

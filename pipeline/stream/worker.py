@@ -21,6 +21,7 @@ from pipeline.stream.topics import TopicError
 EXIT_OK = 0
 EXIT_FAILED = 1
 PROGRESS_S = 10.0
+CRASH_STOP_S_MAX = 3.0
 STOP_S_MAX = 20.0
 """After which a worker that cannot stop in order is ended: what is not committed is done again."""
 
@@ -85,11 +86,9 @@ def _exit_code(app: WorkerApp, running: "asyncio.Task[None]") -> int:
 
 async def _stop(app: WorkerApp) -> None:
     try:
-        await asyncio.wait_for(app.stop(), STOP_S_MAX)
+        await asyncio.wait_for(app.stop(), CRASH_STOP_S_MAX if app.crashed else STOP_S_MAX)
     except TimeoutError:
-        log.critical(
-            "worker could not stop within %.0f s: ending it; what was not committed is rated again", STOP_S_MAX
-        )
+        log.critical("worker could not stop in time: ending it; what was not committed is rated again")
         logging.shutdown()
         os._exit(EXIT_FAILED)
 

@@ -1,6 +1,7 @@
 """`usage catalog check` prints faults, a summary, and says it by its exit code."""
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,25 @@ def test_published_versions_are_compared(tmp_path: Path) -> None:
     result = run(path, "--published", old)
 
     assert result.exit_code == 1
-    assert "{plan: team, from: 1, to: 4, effective: YYYY-MM-DD, customers: all, notice_days: 30}" in result.stdout
+    day = datetime.now(UTC).date() + timedelta(days=30)
+    assert f"{{plan: team, from: 1, to: 4, effective: {day}, customers: all, notice_days: 30}}" in result.stdout
     assert run(old, "--published", old).exit_code == 0
+
+
+@pytest.mark.rule("R4.3")
+def test_the_day_of_publishing_can_be_given(tmp_path: Path) -> None:
+    """With --today the notice counts from that day; without --published it has no meaning and is refused."""
+    old = write(tmp_path, GOOD, "old.yaml")
+    path = write(tmp_path, edited(("effective: 2027-01-01", "effective: 2027-02-01")))
+
+    in_time = run(path, "--published", old, "--today", "2027-01-02")
+    too_late = run(path, "--published", old, "--today", "2027-01-03")
+
+    assert run(path, "--today", "2027-01-02").exit_code == 2
+    assert [in_time.exit_code, too_late.exit_code] == [1, 1]
+    assert "is too early" not in in_time.stdout
+    assert "2027-02-01 is too early for a migration that is published on 2027-01-03" in too_late.stdout
+    assert "the earliest day is 2027-02-02" in too_late.stdout
 
 
 def test_a_faulty_published_catalog_is_said(tmp_path: Path) -> None:

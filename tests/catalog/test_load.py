@@ -7,6 +7,7 @@ import pytest
 from pipeline.catalog import CatalogError, check_catalog, load_catalog
 from pipeline.domain.catalog import Allowance, App, Budget, Deployment, Model, Plan, PriceRow, Surcharge, Tier
 from pipeline.domain.instants import day_start_us
+from pipeline.domain.terms import weight_of
 from tests.catalog.support import GOOD, edited, write
 
 CONFORMANCE = Path(__file__).resolve().parents[3] / "shared" / "conformance"
@@ -86,6 +87,15 @@ def test_an_empty_match_matches_everything(tmp_path: Path) -> None:
     assert plan.allowances[2].match == {}
 
 
+@pytest.mark.rule("R6.4")
+def test_credits_for_no_unit_match_no_unit(tmp_path: Path) -> None:
+    """Empty credits stay empty, unlike absent ones, so that no unit has a weight in that pool."""
+    plan = load_catalog(write(tmp_path, edited(("{document: 5, ticket: 1}", "{}")))).plans["team", 1]
+
+    assert [allowance.credits for allowance in plan.allowances] == [None, {}, None]
+    assert weight_of(plan.allowances[1].credits, "document") is None
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [
@@ -95,13 +105,14 @@ def test_an_empty_match_matches_everything(tmp_path: Path) -> None:
             "customer: acme, plan: team, version: 1, start: 2026-01-01}",
             "customer: acme, plan: team, version: 1, start: 2026-01-01, end: }",
         ),
+        ("alerts: [100, 50, 80]", "alerts: [80, 50, 80, 100, 50]"),
         ("currency: USD", "currency: USD # dollars"),
         ("currency: USD", "---\ncurrency: USD"),
         ("{unit: [answer]}", "&answers {unit: [answer]}"),
     ],
 )
 def test_other_ways_to_write_the_same(tmp_path: Path, old: str, new: str) -> None:
-    """Whole amounts, quoted days, anchors, comments and keys without a value change nothing."""
+    """Whole amounts, quoted days, repeated thresholds, anchors, comments and keys without a value change nothing."""
     other = write(tmp_path, edited((old, new)), "other.yaml")
 
     assert load_catalog(other) == load_catalog(write(tmp_path, GOOD))

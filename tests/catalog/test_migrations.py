@@ -100,18 +100,39 @@ def test_a_chain_on_one_day_goes_all_the_way(tmp_path: Path) -> None:
     [
         ((1, 2, "2026-06-01", "all"), (1, 3, "2026-06-01", "all"), "migrations[1].customers"),
         ((1, 2, "2026-06-01", "[acme]"), (1, 3, "2026-06-01", "all"), "migrations[1].customers"),
-        ((1, 2, "2026-06-01", "all"), (1, 2, "2026-07-01", "[acme]"), "migrations[1].effective"),
-        ((1, 3, "2026-07-01", "[acme, globex]"), (1, 2, "2026-06-01", "[globex]"), "migrations[0].effective"),
+        ((1, 2, "2026-06-01", "all"), (1, 2, "2026-06-01", "[acme]"), "migrations[1].customers"),
+        ((1, 3, "2026-06-01", "[acme, globex]"), (1, 2, "2026-06-01", "[globex]"), "migrations[1].customers"),
     ],
 )
 def test_conflicting_migrations_are_refused(
     tmp_path: Path, first: tuple[int, int, str, str], second: tuple[int, int, str, str], path: str
 ) -> None:
-    """Two migrations that would each move a named customer from one version make the catalog invalid."""
+    """Two migrations that would each move a customer from one version on one day make the catalog invalid."""
     (fault,) = check_catalog(write(tmp_path, with_migrations(first, second)))
 
     assert fault.path == path
-    assert "already moves customers named here" in fault.message
+    assert "moves customers named here from this version on this day" in fault.message
+
+
+@pytest.mark.rule("R4.3")
+def test_customers_of_one_day_may_go_different_ways(tmp_path: Path) -> None:
+    """Two migrations of one day and version that share no customer move each their own."""
+    text = with_migrations((1, 2, "2026-06-01", "[acme]"), (1, 3, "2026-06-01", "[globex]"))
+
+    assert [version for version, _, _ in spans(tmp_path, text, "acme")] == [1, 2]
+    assert [version for version, _, _ in spans(tmp_path, text, "globex")] == [1, 3, 1]
+
+
+@pytest.mark.rule("R4.3")
+@pytest.mark.parametrize("reverse", [False, True])
+def test_migrations_on_different_days_apply_in_order(tmp_path: Path, reverse: bool) -> None:
+    """The earlier one takes its customers away; the later one finds those who came to that version since."""
+    rows = [(1, 2, "2026-06-01", "all"), (1, 3, "2026-12-01", "[acme, globex]")]
+
+    text = with_migrations(*(reversed(rows) if reverse else rows))
+
+    assert [version for version, _, _ in spans(tmp_path, text, "acme")] == [1, 2]
+    assert [version for version, _, _ in spans(tmp_path, text, "globex")] == [1, 2, 1, 3]
 
 
 @pytest.mark.rule("R4.3")

@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
-from pipeline.catalog import check_catalog
+from pipeline.catalog import check_catalog, load_catalog
 from pipeline.catalog.positions import ALIASED_VALUES_MAX, DEPTH_MAX, read_yaml
 from tests.catalog.support import GOOD, faults_of, write
 
@@ -64,8 +65,22 @@ def test_an_alias_bomb_is_refused_at_once(tmp_path: Path) -> None:
 
     (fault,) = faults_of(tmp_path, "\n".join(rows))
 
-    assert f"aliases repeat more than {ALIASED_VALUES_MAX} values" in str(fault)
+    assert f"aliases repeat more than {ALIASED_VALUES_MAX:,} values" in str(fault)
     assert time.monotonic() - began < 5
+
+
+def test_what_a_program_writes_with_many_aliases_loads(tmp_path: Path) -> None:
+    """300 plans that share one match, which a YAML writer turns into aliases, are a catalog like any other."""
+    match = {"unit": [f"unit-{number}" for number in range(50)]}
+    prices = [{"match": match, "price": "0.02"}]
+    plans = [{"id": f"plan-{number}", "version": 1, "app": "a", "prices": prices} for number in range(300)]
+    root = {"currency": "USD", "builders": [{"id": "b"}], "apps": [{"id": "a", "builder": "b"}], "plans": plans}
+    text = yaml.safe_dump(root)
+
+    catalog = load_catalog(write(tmp_path, text))
+
+    assert "*id001" in text
+    assert {plan.prices[0].match["unit"] for plan in catalog.plans.values()} == {frozenset(match["unit"])}
 
 
 @pytest.mark.parametrize(

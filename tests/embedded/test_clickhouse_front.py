@@ -58,6 +58,9 @@ def test_other_hosts_pages_are_refused(clickhouse):
     """A page of another site, or one whose name was pointed at this machine, cannot send statements."""
     assert request(clickhouse, "POST", "/", "SELECT 1", Origin="https://evil.example")[0] == 403
     assert request(clickhouse, "POST", "/", "SELECT 1", Host="evil.example")[0] == 403
+    assert request(clickhouse, "POST", "/", "SELECT 1", Host="[bad")[0] == 403
+    assert request(clickhouse, "POST", "/", "SELECT 1", Origin="null")[0] == 403
+    assert request(clickhouse, "GET", "/?query=SELECT+1", "", **{"Sec-Fetch-Site": "cross-site"})[0] == 403
     assert request(clickhouse, "POST", "/", "SELECT 1", Origin="http://localhost:3000")[0] == 200
 
 

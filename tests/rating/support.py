@@ -88,8 +88,8 @@ class Log:
         self.alerts += effects.alerts
         self.rejects += [(each.record.offset, each.index, each.code, each.original) for each in effects.dead_letters]
         self.duplicates += effects.duplicates
-        for _, records in effects.states:
-            self.changelog += records
+        for changed in effects.states:
+            self.changelog += changed.records
 
     def outputs(self) -> tuple[Any, ...]:
         return (self.lines, self.alerts, self.rejects, self.duplicates)

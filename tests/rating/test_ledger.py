@@ -163,8 +163,8 @@ def test_everything_of_a_customer_sits_in_one_entry(seed: int) -> None:
         for each in records:
             ledger.rate(each)
         states = ledger.take_effects().states
-        assert len({name for name, _ in states}) == len(states)
-        for name, entry in states:
+        assert len({changed.customer for changed in states}) == len(states)
+        for name, entry, _ in states:
             parts = [parse_part(key) for key, value in entry if value is not None]
             assert {part.customer for part in parts} == {name}
             assert len(set(parts)) == len(parts)
@@ -348,3 +348,39 @@ def test_states_stay_small() -> None:
     assert sizes[HEAD] < 1000
     assert sizes[ACCOUNT] < 1000
     assert max(sizes.values()) < 5000
+
+
+def test_what_an_owner_wrote_that_was_one_no_more_is_passed_over() -> None:
+    """A changelog record of an older version behind a newer one changes nothing: no line number comes twice."""
+    catalog = World().catalog
+    owner = Ledger(catalog)
+    owner.rate(record(0, [event("a")]))
+    old = owner.take_effects().states[0]
+    owner.rate(record(1, [event("b")]))
+    new = owner.take_effects().states[0]
+    recovered = Ledger(catalog)
+
+    for changed in (old, new, old):
+        for key, value in changed.records:
+            recovered.restore(key, value, changed.version)
+    recovered.rate(record(1, [event("b")]))
+    recovered.rate(record(2, [event("b"), event("c")]))
+    effects = recovered.take_effects()
+
+    assert [json.loads(line)["seq"] for line in effects.lines] == [3]
+    assert effects.duplicates == 1
+
+
+def test_a_state_whose_head_is_missing_stops_the_worker() -> None:
+    """A customer whose newest head is not in the changelog is not begun again from nothing."""
+    catalog = World().catalog
+    owner = Ledger(catalog)
+    owner.rate(record(0, [event("a")]))
+    changed = owner.take_effects().states[0]
+    recovered = Ledger(catalog)
+    for key, value in changed.records:
+        if parse_part(key).kind != HEAD:
+            recovered.restore(key, value, changed.version)
+
+    with pytest.raises(ValueError, match="not whole"):
+        recovered.rate(record(1, [event("b")]))

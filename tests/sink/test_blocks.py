@@ -7,7 +7,7 @@ import pytest
 from aiokafka import ConsumerRecord, TopicPartition
 from aiokafka.errors import KafkaConnectionError
 
-from pipeline.cli.quiet import Repeats
+from pipeline.observe.log import Repeats
 from pipeline.sink import blocks, flush
 from pipeline.sink.blocks import Waiting, joined, whole
 from pipeline.sink.flush import persist

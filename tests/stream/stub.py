@@ -5,7 +5,7 @@ import os
 import time
 
 from pipeline.domain.records import GRANTS_TOPIC, Record
-from pipeline.rating.ledger import DeadLetter, Effects, Ledger
+from pipeline.rating.ledger import ChangedState, DeadLetter, Effects, Ledger
 
 
 class StubLedger(Ledger):
@@ -20,7 +20,7 @@ class StubLedger(Ledger):
         self._events = 0
         self._pause_s = float(os.environ.get("STUB_PAUSE_S", "0"))
 
-    def restore(self, key: bytes, value: bytes | None) -> None:
+    def restore(self, key: bytes, value: bytes | None, version: int = 0) -> None:  # noqa: ARG002
         if value is None:
             self.customers.pop(key.decode(), None)
         else:
@@ -50,8 +50,17 @@ class StubLedger(Ledger):
         line = {"customer": customer, "seq": state["seq"], "offset": record.offset, "wallet": state["wallet"]}
         self._lines.append(json.dumps(line | {"partition": record.partition}).encode())
 
+    @property
+    def pending_events(self) -> int:
+        return self._events
+
     def take_effects(self) -> Effects:
-        states = [(name, [(name.encode(), json.dumps(self.customers[name]).encode())]) for name in self._touched]
+        states = [
+            ChangedState(
+                name, [(name.encode(), json.dumps(self.customers[name]).encode())], self.customers[name]["seq"]
+            )
+            for name in self._touched
+        ]
         effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, 0)
         self._events = 0
         self._touched, self._lines, self._dead_letters, self._alerts = {}, [], [], []

@@ -1,14 +1,12 @@
 """The records that carry a round's effects."""
 
-import logging
 
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.observe.counters import COUNTERS, Counters
-from pipeline.observe.repeats import RepeatFilter
-from pipeline.rating.ledger import DeadLetter, Effects
+from pipeline.rating.ledger import ChangedState, DeadLetter, Effects
 from pipeline.settings import load_settings
 from pipeline.stream.effects import (
     BATCH_BYTES_MAX,
@@ -47,7 +45,7 @@ def new_writer() -> tuple[EffectWriter, FakeProducer]:
 
 def states(*customers: tuple[str, list[int]]) -> Effects:
     parts = [
-        (name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)])
+        ChangedState(name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)], 1)
         for name, sizes in customers
     ]
     return Effects([], [], [], parts, 0, 0)
@@ -146,17 +144,3 @@ def test_counters_are_a_closed_list():
     assert all(COUNTERS.values())
     with pytest.raises(KeyError, match="add it to COUNTERS"):
         counters.add("no_such_thing")
-
-
-def test_repeats_are_logged_once_in_a_while():
-    """A client's recurring message goes through once, whatever its arguments; other messages are not held back."""
-    limit = RepeatFilter()
-
-    def logged(message: str, *arguments: object) -> bool:
-        return limit.filter(logging.LogRecord("aiokafka", logging.ERROR, "", 0, message, arguments, None))
-
-    assert [logged("cannot connect to %s", 1), logged("cannot connect to %s", 2), logged("closed")] == [
-        True,
-        False,
-        True,
-    ]

@@ -9,6 +9,8 @@ from tests.stream.harness import Stream, places
 
 pytestmark = pytest.mark.asyncio
 
+VERSION = [("version", b"1")]
+
 
 async def test_a_tombstone_at_the_end_does_not_hold_it_up(stream: Stream):
     """A changelog that ends in a tombstone is read to its end, and the deleted state is gone."""
@@ -20,8 +22,9 @@ async def test_a_tombstone_at_the_end_does_not_hold_it_up(stream: Stream):
         b'{"seq": 9, "wallet": 1, "usage.events": -1, "billing.grants": -1}',
         1,
         partition=partition,
+        headers=VERSION,
     )
-    await stream.send(STATES_TOPIC, b"acme", None, 2, partition=partition)
+    await stream.send(STATES_TOPIC, b"acme", None, 2, partition=partition, headers=VERSION)
 
     worker = await stream.worker()
 
@@ -33,7 +36,7 @@ async def test_the_last_record_of_a_key_is_the_state(stream: Stream):
     """Of several records of a customer the last one counts, so the numbers go on after it."""
     for seq in (3, 4):
         state = b'{"seq": %d, "wallet": 0, "usage.events": -1, "billing.grants": -1}' % seq
-        await stream.send(STATES_TOPIC, b"acme", state, seq)
+        await stream.send(STATES_TOPIC, b"acme", state, seq, headers=VERSION)
     await stream.send_events(["acme"])
 
     await stream.worker()
@@ -43,7 +46,7 @@ async def test_the_last_record_of_a_key_is_the_state(stream: Stream):
 
 async def test_a_state_that_cannot_be_read_stops_it(stream: Stream):
     """A changelog record that the ledger refuses ends the worker; Faust's own recovery would go on without the state."""
-    await stream.send(STATES_TOPIC, b"acme", b"no JSON", 1)
+    await stream.send(STATES_TOPIC, b"acme", b"no JSON", 1, headers=VERSION)
 
     worker = stream.start_worker()
 

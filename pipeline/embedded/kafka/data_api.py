@@ -7,7 +7,7 @@ from typing import NamedTuple
 from pipeline.embedded.kafka.batches import BatchError, TooOldError, check
 from pipeline.embedded.kafka.log import FencedError, PartitionLog, SequenceError
 from pipeline.embedded.kafka.messages import Code
-from pipeline.embedded.kafka.topics import Topic, TopicError, Topics
+from pipeline.embedded.kafka.topics import Topic, Topics
 from pipeline.embedded.kafka.wire import Message
 
 NODE_ID = 1
@@ -32,13 +32,10 @@ class DataApi:
         self._address = address
 
     async def metadata(self, request: Message, version: int) -> Message:
-        """Name the broker and the topics; an unknown topic is made with one partition, unless told not to."""
+        """Name the broker and the topics; an unknown one is never made: it would have the wrong number of partitions."""
         names = request["topics"]
         if names is None or (version == 0 and not names):
             names = list(self._topics.topics)
-        if version < 4 or request["allow_auto_topic_creation"]:
-            for name in set(names) - set(self._topics.topics):
-                self._make(name)
         host, port = self._address
         return {
             "brokers": [{"node_id": NODE_ID, "host": host, "port": port}],
@@ -46,12 +43,6 @@ class DataApi:
             "controller_id": NODE_ID,
             "topics": [_topic_metadata(name, self._topics.topics.get(name)) for name in names],
         }
-
-    def _make(self, name: str) -> None:
-        try:
-            self._topics.create(name, 1, {})
-        except TopicError:  # the name is not allowed: the answer says that the topic is unknown
-            return
 
     async def produce(self, request: Message, _version: int) -> Message:
         """Append the batches; each partition answers for itself."""
