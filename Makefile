@@ -23,10 +23,10 @@ setup: .venv/.ready  ## install everything into .venv (PyPI only)
 run: setup  ## do the main job once: usage -> Kafka -> Faust -> ClickHouse -> statements
 	.venv/bin/usage demo
 
-test: setup check  ## style, types, import rules, dead code, all tests
+test: setup check  ## check, and all tests
 	.venv/bin/pytest
 
-check: setup
+check: setup  ## style, types, import rules, dead code
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
 	.venv/bin/mypy

@@ -1,7 +1,7 @@
 """Customer states to changelog records and back.
 
 A customer's state is kept in parts, so that a part is written only when it changed (EVIDENCE 2): the head, an account a
-plan version and period, the day and hour windows a UTC day, and the digests of identities and operations in segments.
+plan version and period, its windows by shelf, and the digests of identities and operations in segments.
 Keys are text joined by NUL, which no id holds; values are JSON, digests packed bytes.
 """
 
@@ -11,7 +11,18 @@ import msgspec
 
 from pipeline.domain.dedupe import DIGEST_SIZE
 from pipeline.domain.grants import Grant
-from pipeline.domain.state import Account, AccountKey, Counters, CustomerState, GrantPool, Identity, Spent
+from pipeline.domain.instants import DAY_US
+from pipeline.domain.state import (
+    PERIOD,
+    Account,
+    AccountKey,
+    Counters,
+    CustomerState,
+    GrantPool,
+    Identity,
+    Spent,
+    WindowKey,
+)
 
 HEAD = "head"
 ACCOUNT = "account"
@@ -20,6 +31,7 @@ IDENTITIES = "identities"
 OPERATIONS = "operations"
 _SEPARATOR = "\x00"
 _MS_SIZE = 8
+_SHELF_BITS = 8
 IDENTITY_SIZE = DIGEST_SIZE + _MS_SIZE + DIGEST_SIZE
 """Bytes of one remembered identity: digest, when it was accepted, digest of its content."""
 
@@ -27,7 +39,7 @@ IDENTITY_SIZE = DIGEST_SIZE + _MS_SIZE + DIGEST_SIZE
 class Part(NamedTuple):
     """Which part of which customer's state a changelog record holds.
 
-    `account` is empty for the head and the identities; `number` is a window's day or a segment's number.
+    `account` is empty for the head and the identities; `number` is a window's (see `window_number`) or a segment's.
     """
 
     customer: str
@@ -67,7 +79,6 @@ class _Counters(msgspec.Struct):
 
 class _Account(msgspec.Struct):
     retires_us: int
-    period: _Counters
     tiers: dict[int, int]
 
 
@@ -106,22 +117,34 @@ def restore_head(state: CustomerState, value: bytes) -> None:
 
 def encode_account(account: Account) -> bytes:
     """Return an account without its windows and operations."""
-    return _encode(_Account(account.retires_us, _counters_out(account.period), account.tiers))
+    return _encode(_Account(account.retires_us, account.tiers))
 
 
 def restore_account(value: bytes) -> Account:
     """Return the account in a changelog value, without windows and operations."""
     account = _decode_account(value)
-    return Account(account.retires_us, _counters_in(account.period), tiers=account.tiers)
+    return Account(account.retires_us, tiers=account.tiers)
+
+
+def window_number(key: WindowKey) -> int:
+    """Return the number of a window's part: 0 to 255 are the period's shelves, then come those of the days."""
+    start_us, shelf = key
+    return shelf if start_us == PERIOD else ((start_us // DAY_US + 1) << _SHELF_BITS) | shelf
+
+
+def window_of_number(number: int) -> WindowKey:
+    """Return the window that a part's number names."""
+    day, shelf = number >> _SHELF_BITS, number & 0xFF
+    return (PERIOD if day == 0 else (day - 1) * DAY_US, shelf)
 
 
 def encode_window(counters: Counters) -> bytes:
-    """Return the counters of a UTC day."""
+    """Return the counters of a window."""
     return _encode(_counters_out(counters))
 
 
 def restore_window(value: bytes) -> Counters:
-    """Return the counters of a UTC day in a changelog value."""
+    """Return the counters of a window in a changelog value."""
     return _counters_in(_decode_counters(value))
 
 

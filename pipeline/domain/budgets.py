@@ -3,7 +3,7 @@
 from pipeline.domain.alerts import AlertLog
 from pipeline.domain.state import Account, Spent
 from pipeline.domain.terms import BudgetTerms, Terms
-from pipeline.domain.waterfall import counter_key, counters_of, touch_counters
+from pipeline.domain.waterfall import counter_key, touch_counters, window_key
 
 _NOTHING_SPENT = Spent()
 
@@ -31,7 +31,7 @@ def _room(account: Account, terms: BudgetTerms, overage: int, posted_us: int) ->
 def budget_spent(account: Account, terms: BudgetTerms, posted_us: int) -> Spent:
     """Return what a budget has seen in the window that holds the posting time. Not to be changed."""
     budget = terms.budget
-    counters = counters_of(account, budget.per, posted_us)
+    counters = account.windows.get(window_key(terms.scope_value, budget.per, posted_us))
     if counters is None:
         return _NOTHING_SPENT
     return counters.budgets.get(counter_key(budget.id, terms.scope_value, budget.per, posted_us), _NOTHING_SPENT)
@@ -42,7 +42,7 @@ def grow_budget(
 ) -> None:
     """Add a line's overage and charge to a budget (R6.8)."""
     budget = terms.budget
-    counters = touch_counters(account, budget.per, posted_us)
+    counters = touch_counters(account, terms.scope_value, budget.per, posted_us)
     key = counter_key(budget.id, terms.scope_value, budget.per, posted_us)
     spent = counters.budgets.get(key)
     if spent is None:

@@ -23,7 +23,7 @@ from pipeline.domain.lines import Kind, Line, PoolUse
 from pipeline.domain.money import divide_half_even
 from pipeline.domain.prices import price
 from pipeline.domain.prices.cost_plus import percent_of
-from pipeline.domain.state import Account, AccountKey, CustomerState, GrantPool
+from pipeline.domain.state import PERIOD, Account, AccountKey, CustomerState, GrantPool
 from pipeline.domain.terms import Terms, TermsIndex
 from pipeline.domain.waterfall import Cover, Draw, cover, take
 
@@ -154,7 +154,7 @@ def _advance(state: CustomerState, watermark_ms: int) -> None:
     forget_identities(state)
     for account in state.accounts.values():
         if account.retires_us <= watermark_ms * 1000:
-            account.windows.clear()
+            account.windows = {key: each for key, each in account.windows.items() if key[0] == PERIOD}
             account.operations.clear()
 
 

@@ -6,6 +6,10 @@ from pipeline.domain.grants import Grant
 
 CounterKey = tuple[str, str, int]
 """(pool or budget id, scope value, start of the hour window or -1)."""
+WindowKey = tuple[int, int]
+"""(start of the UTC day or PERIOD, shelf of the scope value): where the counters of a window are kept."""
+PERIOD = -1
+"""Stands for the billing period as a window."""
 AccountKey = tuple[str, int, str]
 """(plan, version, period name): what pools, tiers, budgets and operations belong to (R4.5)."""
 
@@ -33,9 +37,8 @@ class Account:
 
     retires_us: int
     """The watermark at which operations and shorter windows are forgotten (docs/rules.md, R6.2)."""
-    period: Counters = field(default_factory=Counters)
-    windows: dict[int, Counters] = field(default_factory=dict)
-    """Start of a UTC day to the pools and budgets kept per day, and per hour of that day (R4.2)."""
+    windows: dict[WindowKey, Counters] = field(default_factory=dict)
+    """The pools and budgets kept per period, and those per day, and per hour of that day (R4.2)."""
     tiers: dict[int, int] = field(default_factory=dict)
     """Index of a price row to the overage units it has priced (R6.7)."""
     operations: set[bytes] = field(default_factory=set)

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from zlib import crc32
 
 from pipeline.domain.alerts import AlertLog
 from pipeline.domain.instants import DAY_US
 from pipeline.domain.periods import window_start
-from pipeline.domain.state import Account, CounterKey, Counters, CustomerState, GrantPool
+from pipeline.domain.state import PERIOD, Account, CounterKey, Counters, CustomerState, GrantPool, WindowKey
 from pipeline.domain.terms import PoolTerms, Terms, matches, weight_of
 
 
@@ -31,18 +32,22 @@ class Cover:
     draws: list[Draw] = field(default_factory=list)
 
 
-def counters_of(account: Account, per: str, posted_us: int) -> Counters | None:
-    """Return the counters of the window that holds the posting time, None when nothing was counted there yet."""
-    if per == "period":
-        return account.period
-    return account.windows.get(posted_us // DAY_US * DAY_US)
+def shelf_of(scope_value: str) -> int:
+    """Return on which of 256 shelves the counters of a deployment or workspace lie.
+
+    A shelf is what is written at once: a sender of ever new workspaces makes many shelves, not one that has no end.
+    """
+    return crc32(scope_value.encode()) & 0xFF if scope_value else 0
 
 
-def touch_counters(account: Account, per: str, posted_us: int) -> Counters:
+def window_key(scope_value: str, per: str, posted_us: int) -> WindowKey:
+    """Return where the counters are kept of the window that holds the posting time."""
+    return (PERIOD if per == "period" else posted_us // DAY_US * DAY_US, shelf_of(scope_value))
+
+
+def touch_counters(account: Account, scope_value: str, per: str, posted_us: int) -> Counters:
     """Return the counters of the window that holds the posting time, begun when there are none."""
-    if per == "period":
-        return account.period
-    return account.windows.setdefault(posted_us // DAY_US * DAY_US, Counters())
+    return account.windows.setdefault(window_key(scope_value, per, posted_us), Counters())
 
 
 def counter_key(identity: str, scope_value: str, per: str, posted_us: int) -> CounterKey:
@@ -52,7 +57,7 @@ def counter_key(identity: str, scope_value: str, per: str, posted_us: int) -> Co
 
 def pool_used(account: Account, pool: PoolTerms, posted_us: int) -> int:
     """Return how much of an allowance is used in the window that holds the posting time."""
-    counters = counters_of(account, pool.allowance.per, posted_us)
+    counters = account.windows.get(window_key(pool.scope_value, pool.allowance.per, posted_us))
     if counters is None:
         return 0
     return counters.pools.get(counter_key(pool.allowance.id, pool.scope_value, pool.allowance.per, posted_us), 0)
@@ -92,7 +97,7 @@ def take(state: CustomerState, account: Account, covered: Cover, posted_us: int,
             draw.grant.balance -= draw.balance
         elif draw.pool is not None:
             allowance = draw.pool.allowance
-            counters = touch_counters(account, allowance.per, posted_us)
+            counters = touch_counters(account, draw.pool.scope_value, allowance.per, posted_us)
             key = counter_key(allowance.id, draw.pool.scope_value, allowance.per, posted_us)
             before = counters.pools.get(key, 0)
             counters.pools[key] = before + draw.balance

@@ -4,8 +4,10 @@ from pipeline.codec import states
 from pipeline.codec.states import Part
 from pipeline.domain.dedupe import HORIZON_MS
 from pipeline.domain.instants import DAY_US
+from pipeline.domain.lines import Line
 from pipeline.domain.rating import Rated
-from pipeline.domain.state import Account, AccountKey, CustomerState
+from pipeline.domain.state import Account, AccountKey, CustomerState, WindowKey
+from pipeline.domain.waterfall import window_key
 from pipeline.rating.segments import SegmentLog
 
 _NEVER_MS = 1 << 62
@@ -16,14 +18,14 @@ StateRecord = tuple[bytes, bytes | None]
 class TrackedCustomer:
     """A customer's state, and what changed in it since it was last written."""
 
-    __slots__ = ("_accounts", "_day", "_dropped", "_identities", "_operations", "_window_days", "_windows", "state")
+    __slots__ = ("_accounts", "_day", "_dropped", "_identities", "_known_windows", "_operations", "_windows", "state")
 
     def __init__(self, state: CustomerState) -> None:
         self.state = state
         self._day = _day_of(state)
         self._accounts: set[AccountKey] = set()
-        self._windows: set[tuple[AccountKey, int]] = set()
-        self._window_days: dict[AccountKey, set[int]] = {}
+        self._windows: set[tuple[AccountKey, WindowKey]] = set()
+        self._known_windows: dict[AccountKey, set[WindowKey]] = {}
         self._identities = SegmentLog()
         self._operations: dict[AccountKey, SegmentLog] = {}
         self._dropped: list[Part] = []
@@ -35,14 +37,22 @@ class TrackedCustomer:
             return
         key = rated.account
         self._accounts.add(key)
-        day = rated.line.posted_us // DAY_US * DAY_US
-        if day in self.state.accounts[key].windows:
-            self._windows.add((key, day))
-            self._window_days.setdefault(key, set()).add(day)
+        if rated.line.kind == "usage":
+            self._note_windows(key, rated.line)
         identity = self.state.identities[rated.identity]
         self._identities.add(states.encode_identity(rated.identity, identity), identity.accepted_ms)
         if rated.operation is not None:
             self._operations.setdefault(key, SegmentLog()).add(rated.operation, _NEVER_MS)
+
+    def _note_windows(self, key: AccountKey, line: Line) -> None:
+        """Note the windows in which a usage line may have been counted."""
+        windows = self.state.accounts[key].windows
+        for scope_value in ("", line.event.source, line.event.workspace):
+            for per in ("period", "day"):
+                window = window_key(scope_value, per, line.posted_us)
+                if window in windows:
+                    self._windows.add((key, window))
+                    self._known_windows.setdefault(key, set()).add(window)
 
     def _note_watermark(self) -> None:
         """Note what the state has forgotten if its watermark has entered another day (docs/rules.md, R6.2)."""
@@ -64,9 +74,11 @@ class TrackedCustomer:
             self._dropped += [self._part(states.OPERATIONS, key, number) for number in expired]
 
     def _drop_windows(self, key: AccountKey) -> None:
-        days = self._window_days.pop(key, set())
-        self._windows -= {(key, day) for day in days}
-        self._dropped += [self._part(states.WINDOW, key, day) for day in days]
+        known = self._known_windows.get(key, set())
+        gone = known - self.state.accounts[key].windows.keys()
+        known -= gone
+        self._windows -= {(key, window) for window in gone}
+        self._dropped += [self._part(states.WINDOW, key, states.window_number(window)) for window in gone]
 
     def take_changed(self) -> list[StateRecord]:
         """Return the changelog records of what changed since the last call; the head always is among them."""
@@ -78,8 +90,11 @@ class TrackedCustomer:
             for key in self._accounts
         )
         records.extend(
-            (self._part(states.WINDOW, key, day).key(), states.encode_window(state.accounts[key].windows[day]))
-            for key, day in self._windows
+            (
+                self._part(states.WINDOW, key, states.window_number(window)).key(),
+                states.encode_window(state.accounts[key].windows[window]),
+            )
+            for key, window in self._windows
         )
         records.extend(
             (self._part(states.IDENTITIES, None, number).key(), value)
@@ -118,8 +133,9 @@ class TrackedCustomer:
 
     def _restore_account_part(self, part: Part, key: AccountKey, account: Account, value: bytes) -> None:
         if part.kind == states.WINDOW:
-            account.windows[part.number] = states.restore_window(value)
-            self._window_days.setdefault(key, set()).add(part.number)
+            window = states.window_of_number(part.number)
+            account.windows[window] = states.restore_window(value)
+            self._known_windows.setdefault(key, set()).add(window)
         elif part.kind == states.OPERATIONS:
             account.operations.update(states.restore_operations(value))
             self._operations.setdefault(key, SegmentLog()).restore(part.number, _NEVER_MS)

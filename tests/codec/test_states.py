@@ -15,10 +15,13 @@ from pipeline.codec.states import (
     restore_identities,
     restore_operations,
     restore_window,
+    window_number,
+    window_of_number,
 )
 from pipeline.domain.events import STRING_MAX
 from pipeline.domain.grants import Grant
-from pipeline.domain.state import Account, Counters, CustomerState, GrantPool, Identity, Spent
+from pipeline.domain.instants import DAY_US
+from pipeline.domain.state import PERIOD, Account, Counters, CustomerState, GrantPool, Identity, Spent
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=STRING_MAX)
 COUNTS = st.integers(0, 10**12)
@@ -74,10 +77,10 @@ def test_a_head_comes_back(watermark_ms: int, seq: int, wallet_pico: int, ids: s
     assert back == state
 
 
-@given(INSTANTS, COUNTERS, st.dictionaries(st.integers(-1, 50), COUNTS, max_size=5))
-def test_an_account_comes_back(retires_us: int, counters: Counters, tiers: dict[int, int]) -> None:
-    """Retirement, pools, budgets and tiers of a period survive; windows and operations are parts of their own."""
-    account = Account(retires_us, counters, tiers=tiers)
+@given(INSTANTS, st.dictionaries(st.integers(-1, 50), COUNTS, max_size=5))
+def test_an_account_comes_back(retires_us: int, tiers: dict[int, int]) -> None:
+    """Retirement and tiers survive; windows and operations are parts of their own."""
+    account = Account(retires_us, tiers=tiers)
 
     assert restore_account(encode_account(account)) == account
 
@@ -105,3 +108,12 @@ def test_identities_come_back_from_their_packed_form(entries: list[tuple[bytes, 
 def test_operations_come_back_from_their_packed_form(digests: list[bytes]) -> None:
     """A segment of operations is a row of digests."""
     assert restore_operations(b"".join(digests)) == digests
+
+
+@given(st.just(PERIOD) | st.integers(0, 60_000).map(lambda day: day * DAY_US), st.integers(0, 255))
+def test_a_window_is_named_by_one_number(start_us: int, shelf: int) -> None:
+    """The number of a window's part names its day, or the period, and its shelf."""
+    number = window_number((start_us, shelf))
+
+    assert number >= 0
+    assert window_of_number(number) == (start_us, shelf)

@@ -2,6 +2,7 @@ import pytest
 
 from pipeline.domain.catalog import Allowance, Budget, Plan, PriceRow, Subscription, Tier
 from pipeline.domain.lines import Line
+from pipeline.domain.state import PERIOD
 from tests.domain.world import NOON, World, at
 
 TERMS = {
@@ -78,11 +79,11 @@ def test_windows_and_operations_are_forgotten_when_no_event_can_ask_for_them() -
     (account,) = world.state.accounts.values()
 
     world.line(time="2026-12-06T23:59:59Z")
-    assert (len(account.windows), len(account.operations)) == (1, 1)
+    assert (len(account.windows), len(account.operations)) == (2, 1)
     world.line(time="2026-12-07T00:00:00Z")
 
-    assert (len(account.windows), len(account.operations)) == (0, 0)
-    assert account.period.pools == {("a", "", -1): 2}
+    assert account.operations == set()
+    assert {key: each.pools for key, each in account.windows.items()} == {(PERIOD, 0): {("a", "", -1): 2}}
 
 
 def test_what_retires_in_the_middle_of_a_day_is_forgotten_when_the_next_begins() -> None:

@@ -143,5 +143,5 @@ def test_only_usage_consumes_anything() -> None:
         assert world.line(quantity=9, **changes).pools == ()
 
     (account,) = world.state.accounts.values()
-    assert (account.period.pools, account.period.budgets, account.operations) == ({}, {}, set())
+    assert (account.windows, account.operations) == ({}, set())
     assert (world.state.wallet_pico, world.state.grants[0].balance, world.alerts) == (DOLLAR, 5, [])

@@ -384,3 +384,18 @@ def test_a_state_whose_head_is_missing_stops_the_worker() -> None:
 
     with pytest.raises(ValueError, match="not whole"):
         recovered.rate(record(1, [event("b")]))
+
+
+def test_a_sender_of_ever_new_workspaces_makes_no_part_of_the_state_large() -> None:
+    """Pools and budgets of thousands of workspaces are spread, so that no round writes all of them again."""
+    allowance = Allowance("a", 10, scope="workspace")
+    catalog = World(allowances=(allowance,), budgets=(Budget("b", blocks=True, quantity=5, scope="workspace"),)).catalog
+    ledger = Ledger(catalog)
+    for number in range(20):
+        ledger.rate(record(number, [event(f"{number}-{at}", workspace=f"w{number}-{at}") for at in range(250)]))
+    ledger.take_effects()
+
+    ledger.rate(record(20, [event("one more", workspace="w0-0")]))
+    (changed,) = ledger.take_effects().states
+
+    assert sum(len(value or b"") for key, value in changed.records if parse_part(key).kind != IDENTITIES) < 5_000

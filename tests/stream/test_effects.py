@@ -1,6 +1,5 @@
 """The records that carry a round's effects."""
 
-
 import pytest
 from aiokafka.producer.message_accumulator import BatchBuilder
 
