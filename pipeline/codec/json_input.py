@@ -66,11 +66,12 @@ def keys_and_depth(decoded: Any) -> tuple[int, int]:
         below: list[Any] = []
         nested = False
         for value in level:
-            if isinstance(value, dict):
+            kind = type(value)
+            if kind is dict:
                 keys += len(value)
                 below += value.values()
                 nested = True
-            elif isinstance(value, list):
+            elif kind is list:
                 below += value
                 nested = True
         if not nested:
