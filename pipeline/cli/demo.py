@@ -107,13 +107,14 @@ def _print_fed(fed: Fed, rating: OfflineRating) -> None:
 
 
 def _print_statements(client: Client, catalog: Catalog, rating: OfflineRating) -> None:
-    """Print the largest statements, one a customer, as ClickHouse has them."""
-    chosen: dict[str, tuple[str, str]] = {}
-    for statement in sorted(rating.statements(), key=lambda each: -each.total_cents):
-        chosen.setdefault(statement.customer, (statement.app, statement.period))
-    for customer, (app, period) in list(chosen.items())[:_STATEMENTS_SHOWN]:
-        statement = read_statement(client, customer, app, period)
-        print_statement(statement, customer_name=catalog.customers[customer], currency=catalog.currency)
+    """Print three statements as ClickHouse has them: the largest of each app, then the largest of the others."""
+    largest = sorted(rating.statements(), key=lambda each: -each.total_cents)
+    apps = {statement.app: statement for statement in reversed(largest)}
+    chosen = sorted(apps.values(), key=lambda each: -each.total_cents)
+    chosen += [statement for statement in largest if statement not in chosen]
+    for each in chosen[:_STATEMENTS_SHOWN]:
+        statement = read_statement(client, each.customer, each.app, each.period)
+        print_statement(statement, customer_name=catalog.customers[each.customer], currency=catalog.currency)
         click.echo()
 
 
