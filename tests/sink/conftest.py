@@ -1,7 +1,7 @@
-"""A broker of its own and empty tables for each test of the sink."""
+"""A broker of its own for each test of the sink."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -9,20 +9,8 @@ import pytest_asyncio
 from clickhouse_connect.driver.client import Client
 
 from pipeline.settings import Settings, load_settings
-from pipeline.sink.migrations import migrate
 from tests.fixtures.servers import broker_server
-from tests.sink.support import Feed, client_of
-
-
-@pytest.fixture
-def store(clickhouse: str) -> Iterator[Client]:
-    """Give a client of a ClickHouse whose usage tables are there and empty."""
-    client = client_of(clickhouse)
-    migrate(client)
-    client.command("TRUNCATE TABLE usage.usage_lines")
-    client.command("TRUNCATE TABLE usage.sink_positions")
-    yield client
-    client.close()
+from tests.sink.support import Feed
 
 
 @pytest_asyncio.fixture

@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from pipeline.codec.states import HEAD, IDENTITIES, parse_part
+from pipeline.domain.catalog import Allowance, Budget
+from pipeline.rating.ledger import Ledger
+from tests.domain.world import World
+from tests.rating.support import event, record
+
+
+def test_what_an_owner_wrote_that_was_one_no_more_is_passed_over() -> None:
+    """A changelog record of an older version behind a newer one changes nothing: no line number comes twice."""
+    catalog = World().catalog
+    owner = Ledger(catalog)
+    owner.rate(record(0, [event("a")]))
+    old = owner.take_effects().states[0]
+    owner.rate(record(1, [event("b")]))
+    new = owner.take_effects().states[0]
+    recovered = Ledger(catalog)
+
+    for changed in (old, new, old):
+        for key, value in changed.records:
+            recovered.restore(key, value, changed.version)
+    recovered.rate(record(1, [event("b")]))
+    recovered.rate(record(2, [event("b"), event("c")]))
+    effects = recovered.take_effects()
+
+    assert [json.loads(line)["seq"] for line in effects.lines] == [3]
+    assert effects.duplicates == 1
+
+
+def test_a_state_whose_head_is_missing_stops_the_worker() -> None:
+    """A customer whose newest head is not in the changelog is not begun again from nothing."""
+    catalog = World().catalog
+    owner = Ledger(catalog)
+    owner.rate(record(0, [event("a")]))
+    changed = owner.take_effects().states[0]
+    recovered = Ledger(catalog)
+    for key, value in changed.records:
+        if parse_part(key).kind != HEAD:
+            recovered.restore(key, value, changed.version)
+
+    with pytest.raises(ValueError, match="not whole"):
+        recovered.rate(record(1, [event("b")]))
+
+
+def test_a_sender_of_ever_new_workspaces_makes_no_part_of_the_state_large() -> None:
+    """Pools and budgets of thousands of workspaces are spread, so that no round writes all of them again."""
+    allowance = Allowance("a", 10, scope="workspace")
+    catalog = World(allowances=(allowance,), budgets=(Budget("b", blocks=True, quantity=5, scope="workspace"),)).catalog
+    ledger = Ledger(catalog)
+    for number in range(20):
+        ledger.rate(record(number, [event(f"{number}-{at}", workspace=f"w{number}-{at}") for at in range(250)]))
+    ledger.take_effects()
+
+    ledger.rate(record(20, [event("one more", workspace="w0-0")]))
+    (changed,) = ledger.take_effects().states
+
+    assert sum(len(value or b"") for key, value in changed.records if parse_part(key).kind != IDENTITIES) < 5_000
