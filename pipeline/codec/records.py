@@ -107,8 +107,8 @@ def originals_of(record: Record) -> list[bytes]:
         return [value]
     try:
         return [bytes(each) for each in _decode_array(value)]
-    except (msgspec.DecodeError, RecursionError):
-        return _split_array(value)  # NaN, or nested beyond what msgspec follows
+    except msgspec.DecodeError:
+        return _split_array(value)  # it holds NaN, or half of a surrogate pair
 
 
 def _split_array(value: bytes) -> list[bytes]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from pipeline.domain.state import WindowKey
+
 
 @dataclass(frozen=True, slots=True)
 class Alert:
@@ -16,22 +18,31 @@ class Alert:
     seq: int
 
 
-class AlertLog:
-    """The alerts of one line, in the order in which its pools and budgets grew."""
+class Growth:
+    """What one line made grow: the windows that it was counted in, and the alerts, in the order of pools and budgets."""
 
     def __init__(self, customer: str, period: str, seq: int) -> None:
         self._customer = customer
         self._period = period
         self._seq = seq
+        self.windows: set[WindowKey] = set()
         self.alerts: list[Alert] = []
 
-    def grown(
-        self, identity: str, scope_value: str, thresholds: Iterable[int], limit: int, before: int, after: int
+    def note(
+        self,
+        window: WindowKey,
+        identity: str,
+        scope_value: str,
+        thresholds: Iterable[int],
+        limit: int,
+        before: int,
+        after: int,
     ) -> None:
-        """Add an alert for each threshold (percent, rising) of a limit that `after` reaches and `before` did not.
+        """Note that use of a limit grew, with an alert for each threshold (percent, rising) that it reaches by that.
 
         Use only grows within a window, so each is reached once. A limit of 0 has no share, and so no alert.
         """
+        self.windows.add(window)
         if limit <= 0 or after <= before:
             return
         for threshold in thresholds:

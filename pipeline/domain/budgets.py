@@ -1,9 +1,9 @@
 """What policy, wallet and budgets let through of what pools did not cover (R6.5)."""
 
-from pipeline.domain.alerts import AlertLog
-from pipeline.domain.state import Account, Spent
+from pipeline.domain.alerts import Growth
+from pipeline.domain.state import Account, Counters, Spent
 from pipeline.domain.terms import BudgetTerms, Terms
-from pipeline.domain.waterfall import counter_key, touch_counters, window_key
+from pipeline.domain.waterfall import counter_key, window_key
 
 _NOTHING_SPENT = Spent()
 
@@ -31,18 +31,19 @@ def _room(account: Account, terms: BudgetTerms, overage: int, posted_us: int) ->
 def budget_spent(account: Account, terms: BudgetTerms, posted_us: int) -> Spent:
     """Return what a budget has seen in the window that holds the posting time. Not to be changed."""
     budget = terms.budget
-    counters = account.windows.get(window_key(terms.scope_value, budget.per, posted_us))
+    counters = account.windows.get(window_key(terms.shelf, budget.per, posted_us))
     if counters is None:
         return _NOTHING_SPENT
     return counters.budgets.get(counter_key(budget.id, terms.scope_value, budget.per, posted_us), _NOTHING_SPENT)
 
 
 def grow_budget(
-    account: Account, terms: BudgetTerms, posted_us: int, overage: int, charge_pico: int, alerts: AlertLog
+    account: Account, terms: BudgetTerms, posted_us: int, overage: int, charge_pico: int, growth: Growth
 ) -> None:
     """Add a line's overage and charge to a budget (R6.8)."""
     budget = terms.budget
-    counters = touch_counters(account, terms.scope_value, budget.per, posted_us)
+    window = window_key(terms.shelf, budget.per, posted_us)
+    counters = account.windows.setdefault(window, Counters())
     key = counter_key(budget.id, terms.scope_value, budget.per, posted_us)
     spent = counters.budgets.get(key)
     if spent is None:
@@ -54,4 +55,4 @@ def grow_budget(
         limit, before, after = budget.amount_pico, spent.charge_pico, spent.charge_pico + charge_pico
     spent.units += overage
     spent.charge_pico += charge_pico
-    alerts.grown(budget.id, terms.scope_value, budget.alerts, limit, before, after)
+    growth.note(window, budget.id, terms.scope_value, budget.alerts, limit, before, after)

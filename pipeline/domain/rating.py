@@ -1,10 +1,11 @@
 """Rating: one event, one customer state, one catalog; in the order of R6."""
 
 from bisect import insort
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from pipeline.domain.admission import Envelope, Posting, admit, check_customer, check_key, cost_of, post
-from pipeline.domain.alerts import Alert, AlertLog
+from pipeline.domain.alerts import Alert, Growth
 from pipeline.domain.budgets import allowed_overage, grow_budget
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.dedupe import (
@@ -23,7 +24,7 @@ from pipeline.domain.lines import Kind, Line, PoolUse
 from pipeline.domain.money import divide_half_even
 from pipeline.domain.prices import price
 from pipeline.domain.prices.cost_plus import percent_of
-from pipeline.domain.state import PERIOD, Account, AccountKey, CustomerState, GrantPool
+from pipeline.domain.state import PERIOD, Account, AccountKey, CustomerState, GrantPool, WindowKey
 from pipeline.domain.terms import Terms, TermsIndex
 from pipeline.domain.waterfall import Cover, Draw, cover, take
 
@@ -33,8 +34,9 @@ class Rated:
     """What rating one accepted event made, and which parts of the state it touched."""
 
     line: Line
-    alerts: tuple[Alert, ...]
+    alerts: Sequence[Alert]
     account: AccountKey
+    windows: Collection[WindowKey]
     identity: bytes
     operation: bytes | None
 
@@ -92,13 +94,13 @@ def rate_event(
     if kind == "usage":
         split = _split(state, account, terms, event, posting.at_us)
         charge = _charge_usage(account, terms, cost_pico, split)
-        alerts = _apply(state, account, terms, split, charge, posting)
+        growth = _apply(state, account, terms, split, charge, posting)
         if operation is not None and event.quantity >= 1:
             account.operations.add(operation)
         else:
             operation = None
     else:
-        split, alerts, operation = _NO_SPLIT, (), None
+        split, growth, operation = _NO_SPLIT, None, None
         charge = _charge_without_pools(posting, kind, cost_pico)
     line = Line(
         customer=event.customer,
@@ -123,7 +125,8 @@ def rate_event(
         surcharge_pico=charge.surcharge_pico,
         pools=tuple(_pool_use(draw) for draw in split.cover.draws),
     )
-    return Rated(line, alerts, account_key, identity, operation)
+    alerts, windows = (growth.alerts, growth.windows) if growth else ((), ())
+    return Rated(line, alerts, account_key, windows, identity, operation)
 
 
 def apply_grant(catalog: Catalog, state: CustomerState, grant: TopUp | Grant, envelope: Envelope) -> bool:
@@ -213,18 +216,18 @@ def _charge_without_pools(posting: Posting, kind: Kind, cost_pico: int) -> _Char
 
 def _apply(
     state: CustomerState, account: Account, terms: Terms, split: _Split, charge: _Charge, posting: Posting
-) -> tuple[Alert, ...]:
-    """Take what the waterfall covers, grow tiers, wallet and budgets, and return the alerts (R6.4, R6.8, R6.10)."""
-    alerts = AlertLog(state.customer, posting.period.name, state.seq)
-    take(state, account, split.cover, posting.at_us, alerts)
+) -> Growth:
+    """Take what the waterfall covers, and grow tiers, wallet and budgets (R6.4, R6.8, R6.10)."""
+    growth = Growth(state.customer, posting.period.name, state.seq)
+    take(state, account, split.cover, posting.at_us, growth)
     if terms.policy == "prepaid":
         state.wallet_pico -= charge.total_pico
     if charge.counted_units:
         account.tiers[terms.price_index] = account.tiers.get(terms.price_index, 0) + charge.counted_units
     if split.overage or charge.total_pico:
         for budget in terms.budgets:
-            grow_budget(account, budget, posting.at_us, split.overage, charge.total_pico, alerts)
-    return tuple(alerts.alerts)
+            grow_budget(account, budget, posting.at_us, split.overage, charge.total_pico, growth)
+    return growth
 
 
 def _pool_use(draw: Draw) -> PoolUse:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 from pipeline.domain.catalog import (
     STANDARD_CLASS,
@@ -22,19 +23,21 @@ COST_PLUS_NOTHING = PriceRow()
 
 @dataclass(frozen=True, slots=True)
 class PoolTerms:
-    """A matching allowance, the weight of one unit in it, and the scope value it is kept for."""
+    """A matching allowance, the weight of one unit in it, the scope value it is kept for, and that one's shelf."""
 
     allowance: Allowance
     weight: int
     scope_value: str
+    shelf: int
 
 
 @dataclass(frozen=True, slots=True)
 class BudgetTerms:
-    """A matching budget and the scope value it is kept for."""
+    """A matching budget, the scope value it is kept for, and that one's shelf."""
 
     budget: Budget
     scope_value: str
+    shelf: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +84,14 @@ class TermsIndex:
         return terms
 
 
+def shelf_of(scope_value: str) -> int:
+    """Return on which of 256 shelves the counters of a deployment or workspace lie.
+
+    A shelf is what is written at once: a sender of ever new workspaces makes many shelves, not one that has no end.
+    """
+    return crc32(scope_value.encode()) & 0xFF
+
+
 def weight_of(credits_: Mapping[str, int] | None, unit: str) -> int | None:
     """Return what one unit costs a pool, None when the pool does not take the unit (R6.4)."""
     return 1 if credits_ is None else credits_.get(unit)
@@ -108,7 +119,8 @@ def terms_of(catalog: Catalog, plan: Plan, event: UsageEvent) -> Terms:
     for allowance in plan.allowances:
         weight = weight_of(allowance.credits, event.unit)
         if weight is not None and matches(allowance.match, attributes):
-            pools.append(PoolTerms(allowance, weight, scope_values[allowance.scope]))
+            scope_value = scope_values[allowance.scope]
+            pools.append(PoolTerms(allowance, weight, scope_value, shelf_of(scope_value)))
     price_index, price = next(
         ((index, row) for index, row in enumerate(plan.prices) if matches(row.match, attributes)),
         (-1, COST_PLUS_NOTHING),
@@ -122,7 +134,9 @@ def terms_of(catalog: Catalog, plan: Plan, event: UsageEvent) -> Terms:
         price=price,
         surcharges=tuple(each for each in plan.surcharges if matches(each.match, attributes)),
         budgets=tuple(
-            BudgetTerms(each, scope_values[each.scope]) for each in plan.budgets if matches(each.match, attributes)
+            BudgetTerms(each, scope_values[each.scope], shelf_of(scope_values[each.scope]))
+            for each in plan.budgets
+            if matches(each.match, attributes)
         ),
         attributes=attributes,
     )

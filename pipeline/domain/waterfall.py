@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from zlib import crc32
 
-from pipeline.domain.alerts import AlertLog
+from pipeline.domain.alerts import Growth
 from pipeline.domain.instants import DAY_US
 from pipeline.domain.periods import window_start
 from pipeline.domain.state import PERIOD, Account, CounterKey, Counters, CustomerState, GrantPool, WindowKey
@@ -32,22 +31,9 @@ class Cover:
     draws: list[Draw] = field(default_factory=list)
 
 
-def shelf_of(scope_value: str) -> int:
-    """Return on which of 256 shelves the counters of a deployment or workspace lie.
-
-    A shelf is what is written at once: a sender of ever new workspaces makes many shelves, not one that has no end.
-    """
-    return crc32(scope_value.encode()) & 0xFF if scope_value else 0
-
-
-def window_key(scope_value: str, per: str, posted_us: int) -> WindowKey:
+def window_key(shelf: int, per: str, posted_us: int) -> WindowKey:
     """Return where the counters are kept of the window that holds the posting time."""
-    return (PERIOD if per == "period" else posted_us // DAY_US * DAY_US, shelf_of(scope_value))
-
-
-def touch_counters(account: Account, scope_value: str, per: str, posted_us: int) -> Counters:
-    """Return the counters of the window that holds the posting time, begun when there are none."""
-    return account.windows.setdefault(window_key(scope_value, per, posted_us), Counters())
+    return (PERIOD if per == "period" else posted_us // DAY_US * DAY_US, shelf)
 
 
 def counter_key(identity: str, scope_value: str, per: str, posted_us: int) -> CounterKey:
@@ -57,7 +43,7 @@ def counter_key(identity: str, scope_value: str, per: str, posted_us: int) -> Co
 
 def pool_used(account: Account, pool: PoolTerms, posted_us: int) -> int:
     """Return how much of an allowance is used in the window that holds the posting time."""
-    counters = account.windows.get(window_key(pool.scope_value, pool.allowance.per, posted_us))
+    counters = account.windows.get(window_key(pool.shelf, pool.allowance.per, posted_us))
     if counters is None:
         return 0
     return counters.pools.get(counter_key(pool.allowance.id, pool.scope_value, pool.allowance.per, posted_us), 0)
@@ -90,18 +76,20 @@ def _cover_from(result: Cover, balance: int, weight: int) -> int:
     return units
 
 
-def take(state: CustomerState, account: Account, covered: Cover, posted_us: int, alerts: AlertLog) -> None:
+def take(state: CustomerState, account: Account, covered: Cover, posted_us: int, growth: Growth) -> None:
     """Take from the pools what they cover (R6.4)."""
     for draw in covered.draws:
         if draw.grant is not None:
             draw.grant.balance -= draw.balance
         elif draw.pool is not None:
             allowance = draw.pool.allowance
-            counters = touch_counters(account, draw.pool.scope_value, allowance.per, posted_us)
+            window = window_key(draw.pool.shelf, allowance.per, posted_us)
+            counters = account.windows.setdefault(window, Counters())
             key = counter_key(allowance.id, draw.pool.scope_value, allowance.per, posted_us)
             before = counters.pools.get(key, 0)
             counters.pools[key] = before + draw.balance
-            alerts.grown(
+            growth.note(
+                window,
                 allowance.id,
                 draw.pool.scope_value,
                 allowance.alerts,

@@ -99,17 +99,19 @@ class Stack:
         while not _try_lock(lock):
             if time.monotonic() > deadline:
                 lock.close()
-                raise StackError(
-                    f"another stack runs on {self._data}; stop it, or give another folder with --data"
-                ) from None
+                raise StackError(f"another stack runs on {self._data}; stop it, or give another folder with --data")
             await asyncio.sleep(_POLL_S)
         return lock
 
     async def _start(self) -> None:
         kafka_port = _port("Kafka", self._kafka_port)
         clickhouse_port = _port("ClickHouse", self._clickhouse_port)
-        addresses = {"kafka": f"{LOOPBACK}:{kafka_port}", "clickhouse": f"http://{LOOPBACK}:{clickhouse_port}"}
-        self.settings = self.settings.model_copy(update=addresses)
+        reach = {
+            "kafka": f"{LOOPBACK}:{kafka_port}",
+            "kafka_security_protocol": "PLAINTEXT",  # whatever is set for the real servers
+            "clickhouse": f"http://{LOOPBACK}:{clickhouse_port}",
+        }
+        self.settings = self.settings.model_copy(update=reach)
         self._environment = {**os.environ, **environment_of(self.settings)}
         self._spawn("kafka", broker.broker_command(self._data / "kafka", kafka_port), broker.STOP_TIMEOUT_S)
         command = clickhouse.clickhouse_command(self._data / "clickhouse", clickhouse_port)
@@ -128,8 +130,9 @@ class Stack:
     async def _while_alive(self, *conditions: Coroutine[Any, Any, None]) -> None:
         """Wait until all conditions hold. Raises GaveUp when a process is given up on before."""
         waiter = asyncio.ensure_future(_all(conditions))
-        done, _ = await asyncio.wait({waiter, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
-        if waiter not in done:
+        try:
+            done, _ = await asyncio.wait({waiter, *self._tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
             waiter.cancel()
         for task in done:
             task.result()

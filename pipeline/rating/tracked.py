@@ -4,10 +4,8 @@ from pipeline.codec import states
 from pipeline.codec.states import Part
 from pipeline.domain.dedupe import HORIZON_MS
 from pipeline.domain.instants import DAY_US
-from pipeline.domain.lines import Line
 from pipeline.domain.rating import Rated
 from pipeline.domain.state import Account, AccountKey, CustomerState, WindowKey
-from pipeline.domain.waterfall import window_key
 from pipeline.rating.segments import SegmentLog
 
 _NEVER_MS = 1 << 62
@@ -37,22 +35,13 @@ class TrackedCustomer:
             return
         key = rated.account
         self._accounts.add(key)
-        if rated.line.kind == "usage":
-            self._note_windows(key, rated.line)
+        if rated.windows:
+            self._windows.update((key, window) for window in rated.windows)
+            self._known_windows.setdefault(key, set()).update(rated.windows)
         identity = self.state.identities[rated.identity]
         self._identities.add(states.encode_identity(rated.identity, identity), identity.accepted_ms)
         if rated.operation is not None:
             self._operations.setdefault(key, SegmentLog()).add(rated.operation, _NEVER_MS)
-
-    def _note_windows(self, key: AccountKey, line: Line) -> None:
-        """Note the windows in which a usage line may have been counted."""
-        windows = self.state.accounts[key].windows
-        for scope_value in ("", line.event.source, line.event.workspace):
-            for per in ("period", "day"):
-                window = window_key(scope_value, per, line.posted_us)
-                if window in windows:
-                    self._windows.add((key, window))
-                    self._known_windows.setdefault(key, set()).add(window)
 
     def _note_watermark(self) -> None:
         """Note what the state has forgotten if its watermark has entered another day (docs/rules.md, R6.2)."""
