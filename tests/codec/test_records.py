@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, originals_of
+from pipeline.codec.records import GRANT_BYTES_MAX, decode_events, decode_grant, envelope_of, event_of, originals_of
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.domain.rejects import Rejected
 from tests.domain.world import NOON, ms
@@ -195,3 +195,14 @@ def test_originals_stand_at_the_places_of_the_decoded_events() -> None:
     decoded, originals = decode_events(record(value)), originals_of(record(value))
 
     assert [json.loads(each) for each in originals] == decoded
+
+
+@pytest.mark.rule("R2.5")
+def test_a_grant_that_would_burden_the_state_for_ever_is_too_large() -> None:
+    """A grant of 64 KiB is read; one byte more and it is refused, whatever it holds."""
+    grant = json.dumps({"type": "topup", "id": "t", "customer": "acme", "amount": "1"}).encode()
+
+    assert decode_grant(record(grant.ljust(GRANT_BYTES_MAX))).id == "t"
+    with pytest.raises(Rejected) as caught:
+        decode_grant(record(grant.ljust(GRANT_BYTES_MAX + 1)))
+    assert caught.value.code == "too_large"
