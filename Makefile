@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run test check format bench clean
+.PHONY: help setup run kafka test check format bench clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ setup: .venv/.ready  ## install everything into .venv (PyPI only)
 
 run: setup  ## do the main job once: usage -> Kafka -> Faust -> ClickHouse -> statements
 	.venv/bin/usage demo
+
+kafka:  ## fetch Apache Kafka (43 MB, needs Java 17): from then on the tests run on it too
+	@$(PYTHON) tests/fixtures/fetch_kafka.py
 
 test: setup check  ## check, and all tests
 	.venv/bin/pytest
@@ -41,4 +44,4 @@ bench: setup  ## measure the pure rating: events/s/core, us per event
 	.venv/bin/python -m bench.rate
 
 clean:  ## remove what make made, but no data
-	rm -rf .venv .uv .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .kafka .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

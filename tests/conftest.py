@@ -1,3 +1,3 @@
 """What every test may use."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.tables"]
+pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.brokers", "tests.fixtures.tables"]

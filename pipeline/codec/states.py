@@ -5,7 +5,8 @@ plan version and period, its windows by shelf, and the digests of identities and
 Keys are text joined by NUL, which no id holds; values are JSON, digests packed bytes.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -24,12 +25,15 @@ from pipeline.domain.state import (
     WindowKey,
 )
 
+Decoded = TypeVar("Decoded")
 HEAD = "head"
 ACCOUNT = "account"
 WINDOW = "window"
 IDENTITIES = "identities"
 OPERATIONS = "operations"
 _SEPARATOR = "\x00"
+POSITIONS_KEY = b"\x00positions"
+"""Of the one record a partition that belongs to no customer: no customer's id is empty."""
 _MS_SIZE = 8
 _SHELF_BITS = 8
 IDENTITY_SIZE = DIGEST_SIZE + _MS_SIZE + DIGEST_SIZE
@@ -53,6 +57,19 @@ class Part(NamedTuple):
         return _SEPARATOR.join((self.customer, self.kind, str(self.number), *account)).encode()
 
 
+def split_key(key: bytes) -> tuple[bytes, bytes]:
+    """Return a changelog key's customer, and which part it names. Raises ValueError for a key that is not ours."""
+    customer, separator, part = key.partition(b"\x00")
+    if not separator or not customer:
+        raise ValueError(f"a state's key names no customer and part: {key!r}")
+    return customer, part
+
+
+def join_key(customer: bytes, part: bytes) -> bytes:
+    """Return the changelog key of what `split_key` has split."""
+    return b"%b\x00%b" % (customer, part)
+
+
 def parse_part(key: bytes) -> Part:
     """Return the part that a changelog key names. Raises ValueError for a key that is not ours."""
     customer, kind, number, *account = key.decode().split(_SEPARATOR)
@@ -60,6 +77,13 @@ def parse_part(key: bytes) -> Part:
         return Part(customer, kind, None, int(number))
     plan, version, period = account
     return Part(customer, kind, (plan, int(version), period), int(number))
+
+
+class Positions(msgspec.Struct, frozen=True):
+    """Up to which offset (exclusive) everything of a partition's two source topics is rated and written."""
+
+    events: int
+    grants: int
 
 
 class _Head(msgspec.Struct):
@@ -83,9 +107,33 @@ class _Account(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode_positions = msgspec.json.Decoder(Positions).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_account = msgspec.json.Decoder(_Account).decode
 _decode_counters = msgspec.json.Decoder(_Counters).decode
+
+
+def encode_positions(positions: Positions) -> bytes:
+    """Return the value of the positions record."""
+    return _encode(positions)
+
+
+def restore_positions(value: bytes) -> Positions:
+    """Return the positions in a changelog value. Raises ValueError."""
+    return _decoded(_decode_positions, value)
+
+
+def _decoded(decode: Callable[[bytes], Decoded], value: bytes) -> Decoded:
+    try:
+        return decode(value)
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"a stored state cannot be read: {error}") from None
+
+
+def _check_packed(value: bytes, size: int) -> None:
+    """Check that a segment holds whole entries; a part of one would be taken for another digest."""
+    if len(value) % size:
+        raise ValueError(f"a stored segment has {len(value)} bytes, which are no entries of {size}")
 
 
 def encode_head(state: CustomerState) -> bytes:
@@ -104,8 +152,8 @@ def encode_head(state: CustomerState) -> bytes:
 
 
 def restore_head(state: CustomerState, value: bytes) -> None:
-    """Put a head back into a state."""
-    head = _decode_head(value)
+    """Put a head back into a state. Raises ValueError."""
+    head = _decoded(_decode_head, value)
     state.watermark_ms = head.watermark_ms
     state.seq = head.seq
     state.wallet_pico = head.wallet_pico
@@ -121,8 +169,8 @@ def encode_account(account: Account) -> bytes:
 
 
 def restore_account(value: bytes) -> Account:
-    """Return the account in a changelog value, without windows and operations."""
-    account = _decode_account(value)
+    """Return the account in a changelog value, without windows and operations. Raises ValueError."""
+    account = _decoded(_decode_account, value)
     return Account(account.retires_us, tiers=account.tiers)
 
 
@@ -144,8 +192,8 @@ def encode_window(counters: Counters) -> bytes:
 
 
 def restore_window(value: bytes) -> Counters:
-    """Return the counters of a window in a changelog value."""
-    return _counters_in(_decode_counters(value))
+    """Return the counters of a window in a changelog value. Raises ValueError."""
+    return _counters_in(_decoded(_decode_counters, value))
 
 
 def _counters_out(counters: Counters) -> _Counters:
@@ -171,7 +219,8 @@ def encode_identity(digest: bytes, identity: Identity) -> bytes:
 
 
 def restore_identities(value: bytes) -> list[tuple[bytes, Identity]]:
-    """Return the identities of a segment."""
+    """Return the identities of a segment. Raises ValueError."""
+    _check_packed(value, IDENTITY_SIZE)
     middle = DIGEST_SIZE + _MS_SIZE
     return [
         (
@@ -186,5 +235,6 @@ def restore_identities(value: bytes) -> list[tuple[bytes, Identity]]:
 
 
 def restore_operations(value: bytes) -> list[bytes]:
-    """Return the operation digests of a segment."""
+    """Return the operation digests of a segment. Raises ValueError."""
+    _check_packed(value, DIGEST_SIZE)
     return [value[at : at + DIGEST_SIZE] for at in range(0, len(value), DIGEST_SIZE)]

@@ -9,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.settings import Settings
-from pipeline.settings.clients import kafka_arguments
+from pipeline.settings.clients import consumer_arguments, kafka_arguments
 from pipeline.stream.topics import LINES_TOPIC
 
 _POLL_S = 0.1
@@ -25,7 +25,7 @@ async def wait_drained(settings: Settings, timeout_s: float, on_lag: Callable[[i
     `on_lag` is told how many records of `usage.events` and `billing.grants` are still to be rated. Raises NotDrained.
     """
     admin = AIOKafkaAdminClient(**kafka_arguments(settings))
-    consumer = AIOKafkaConsumer(**kafka_arguments(settings), enable_auto_commit=False)
+    consumer = AIOKafkaConsumer(**consumer_arguments(settings))
     await admin.start()
     await consumer.start()
     deadline = time.monotonic() + timeout_s

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from pipeline.codec.lines import encode_alert, encode_line
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.records import Record
+from pipeline.domain.state import CustomerState
 from pipeline.rating.rater import DeadLetter, Rater
 from pipeline.rating.tracked import StateRecord, TrackedCustomer
 
@@ -12,7 +13,7 @@ __all__ = ["ChangedState", "DeadLetter", "Effects", "Ledger"]
 
 
 class Effects(NamedTuple):
-    """What rating some records wants to be written, in this order: outputs first, then states (DESIGN 4)."""
+    """What rating some records wants to be written, all together or not at all (DESIGN 4)."""
 
     lines: list[bytes]
     """One JSON object a line (R7.1), in order, without line ends."""
@@ -33,8 +34,6 @@ class ChangedState(NamedTuple):
     customer: str
     records: list[StateRecord]
     """Changelog key and value; None deletes."""
-    version: int
-    """Of the state that the records make, to be written with each of them: it decides at recovery (DESIGN 4.5)."""
 
 
 class Ledger:
@@ -52,9 +51,17 @@ class Ledger:
         self._events = 0
         self._duplicates = 0
 
-    def restore(self, key: bytes, value: bytes | None, version: int = 0) -> None:
+    def restore(self, key: bytes, value: bytes | None) -> None:
         """Take one changelog record back in recovery, in the order of the log; see `Rater.restore`."""
-        self._rater.restore(key, value, version)
+        self._rater.restore(key, value)
+
+    def customers(self) -> set[str]:
+        """Return the customers of whom something is remembered."""
+        return self._rater.customers()
+
+    def state_of(self, customer: str) -> CustomerState:
+        """Return a customer's state as it is now; that of one who is not known is empty."""
+        return self._rater.state_of(customer)
 
     @property
     def pending_events(self) -> int:
@@ -76,10 +83,7 @@ class Ledger:
 
     def take_effects(self) -> Effects:
         """Return the pending effects and forget them."""
-        states = [
-            ChangedState(name, customer.take_changed(), customer.state.version)
-            for name, customer in self._changed.items()
-        ]
+        states = [ChangedState(name, customer.take_changed()) for name, customer in self._changed.items()]
         effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, self._duplicates)
         self._begin()
         return effects

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, originals_of
-from pipeline.codec.states import Part, parse_part
+from pipeline.codec.states import join_key, parse_part, split_key
 from pipeline.domain.admission import Envelope
 from pipeline.domain.alerts import Alert
 from pipeline.domain.catalog import Catalog
@@ -51,25 +51,23 @@ class Rater:
         self._durable = durable
         self._terms = TermsIndex(catalog)
         self._customers: dict[str, TrackedCustomer] = {}
-        self._stored: dict[str, dict[Part, bytes]] = {}
-        self._versions: dict[str, int] = {}
+        self._stored: dict[bytes, dict[bytes, bytes]] = {}
+        """Customer to the recovered parts of the state, as they were read: put together when it is first needed."""
 
-    def restore(self, key: bytes, value: bytes | None, version: int) -> None:
-        """Take one changelog record back in recovery, in the order of the log.
+    def restore(self, key: bytes, value: bytes | None) -> None:
+        """Take one changelog record back in recovery, in the order of the log: later ones replace earlier ones.
 
-        Later records of a key replace earlier ones, but a record of an older version than one that went before is passed
-        over: an owner that did not know yet that it was one no more has written it (DESIGN 4.5).
-
-        Raises ValueError for a record that is not ours. A customer's state is put together when it is first needed.
+        Raises ValueError for a record that is not ours.
         """
-        part = parse_part(key)
-        if version < self._versions.get(part.customer, version):
-            return
-        self._versions[part.customer] = version
+        customer, part = split_key(key)
+        parts = self._stored.get(customer)
         if value is None:
-            self._stored.get(part.customer, {}).pop(part, None)
+            if parts is not None:
+                parts.pop(part, None)
+        elif parts is None:
+            self._stored[customer] = {part: value}
         else:
-            self._stored.setdefault(part.customer, {})[part] = value
+            parts[part] = value
 
     def rate(self, record: Record) -> Outcome:
         """Rate one record and change its customer's state."""
@@ -88,18 +86,24 @@ class Rater:
             self._customers[customer.state.customer] = customer
         return outcome
 
+    def customers(self) -> set[str]:
+        """Return the customers of whom something is remembered."""
+        return self._customers.keys() | {key.decode() for key in self._stored}
+
+    def state_of(self, customer: str) -> CustomerState:
+        """Return a customer's state as it is now; that of one who is not known is empty."""
+        return self._customer(customer).state
+
     def _customer(self, name: str | None) -> TrackedCustomer:
         """Return a customer by the record's key; one that is not known yet is kept only when something is accepted."""
         known = self._customers.get(name or "")
         if known is not None:
             return known
         customer = TrackedCustomer(CustomerState(name or ""))
-        parts = self._stored.pop(name or "", None)
+        key = (name or "").encode()
+        parts = self._stored.pop(key, None)
         if parts:
-            customer.restore(parts)
-            written = self._versions.pop(customer.state.customer)
-            if written > customer.state.version:
-                raise ValueError(f"the state of customer {name!r} is not whole: version {written} has no head")
+            customer.restore({parse_part(join_key(key, part)): value for part, value in parts.items()})
             self._customers[customer.state.customer] = customer
         return customer
 

@@ -100,7 +100,9 @@ class TrackedCustomer:
         return records
 
     def restore(self, parts: dict[Part, bytes]) -> None:
-        """Put the parts of a new customer back, in any order."""
+        """Put the parts of a new customer back, in any order. Raises ValueError when they are not a whole state."""
+        if not any(part.kind == states.HEAD for part in parts):
+            raise ValueError(f"the state of customer {self.state.customer!r} is not whole: it has no head")
         for part in sorted(parts, key=lambda part: (part.kind != states.ACCOUNT, part.number)):
             self._restore_part(part, parts[part])
         self._day = _day_of(self.state)

@@ -26,6 +26,11 @@ def kafka_arguments(settings: Settings) -> dict[str, Any]:
     return arguments
 
 
+def consumer_arguments(settings: Settings) -> dict[str, Any]:
+    """Return the arguments of every consumer: the connection, and to read only what was committed."""
+    return kafka_arguments(settings) | {"isolation_level": "read_committed", "enable_auto_commit": False}
+
+
 def kafka_ssl_context(settings: Settings) -> ssl.SSLContext:
     """Return the TLS context for Kafka; it always checks the broker's certificate and name."""
     context = ssl.create_default_context(cafile=settings.kafka_ca_file)

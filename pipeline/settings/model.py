@@ -50,6 +50,10 @@ class Settings(BaseSettings):
         description="how long a worker may take to finish its round when partitions are dealt out anew, in ms",
     )
     worker_commit_ms: int = Field(1_000, ge=50, description="how often a worker commits its positions, in ms")
+    worker_skip: bool = Field(
+        False,
+        description="go on where the group's committed offsets are ahead of the states: gives up what lies in between",
+    )
     worker_round_bytes_max: int = Field(4 << 20, ge=1, description="source bytes that a worker rates before it writes")
     worker_buffer_bytes_max: int = Field(
         16 << 20,

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from pipeline.settings import Settings
-from pipeline.settings.clients import kafka_arguments
+from pipeline.settings.clients import consumer_arguments
 from pipeline.sink.blocks import BLOCK_BYTES_MAX, Block, Waiting
 from pipeline.sink.dead_letters import DeadLetters
 from pipeline.sink.flush import Flusher, TooManyRefused, persist
@@ -65,6 +65,8 @@ class Sink:
         self._on_ready = on_ready
         self._ready = False
         self._waiting = Waiting()
+        self._done: dict[TopicPartition, int] = {}
+        """Up to where partitions are inserted and, unless the group was dealt out anew, committed."""
         self._assignment = _Assignment()
         self._stopping = asyncio.Event()
         self._progress = _Progress()
@@ -91,11 +93,10 @@ class Sink:
 
     def _consumer(self) -> AIOKafkaConsumer:
         consumer = AIOKafkaConsumer(
-            **kafka_arguments(self._settings),
+            **consumer_arguments(self._settings),
             client_id="usage-sink",
             group_id=self._settings.sink_group,
             auto_offset_reset="earliest",
-            enable_auto_commit=False,
             session_timeout_ms=SESSION_MS,
             max_partition_fetch_bytes=BLOCK_BYTES_MAX // 4,
             fetch_max_bytes=BLOCK_BYTES_MAX,
@@ -112,6 +113,7 @@ class Sink:
             if block is None:
                 return
             if await self._finish(_flush_and_commit(flusher, consumer, block)):
+                self._done |= block.next_offsets
                 self._progress.flushed(block, consumer)
             else:
                 log.warning("gave up an insert of %d rows: it will be sent again", block.rows)
@@ -134,9 +136,12 @@ class Sink:
             if self._assignment.take_revoked():
                 # What waited belongs to an assignment that is over. What was just fetched belongs to the present one.
                 self._waiting.clear()
+                self._done.clear()
                 deadline = None
             self._waiting.add(fetched)
             self._report_ready(consumer)
+            if self._waiting.empty and (passed := await self._passed(consumer)):
+                return Block((), 0, passed)
 
     async def _finish(self, work: Coroutine[Any, Any, None]) -> bool:
         """Await a flush and tell whether it is done, unless its partitions are taken away or the time after a stop is up."""
@@ -163,6 +168,18 @@ class Sink:
                 task.result()
         finally:
             await _cancel(task, stopping)
+
+    async def _passed(self, consumer: AIOKafkaConsumer) -> dict[TopicPartition, int]:
+        """Return positions that went on without a line, over the ends of transactions: else we would seem to be behind."""
+        passed = {}
+        for place in consumer.assignment():
+            if consumer.highwater(place) is None:
+                continue  # nothing was fetched yet, so nothing is known
+            position = await consumer.position(place)
+            if position > self._done.get(place, 0):
+                passed[place] = position
+        self._done |= passed
+        return passed
 
     def _report_ready(self, consumer: AIOKafkaConsumer) -> None:
         if self._ready or not self._assignment.assigned:

@@ -11,8 +11,10 @@ from pipeline.observe.counters import Counters
 from pipeline.settings import Settings
 from pipeline.stream.bundles import BundleSchema
 from pipeline.stream.consumer import BundleTransport
+from pipeline.stream.effects import PartitionWriter
+from pipeline.stream.holdings import Holdings, LedgerFactory
 from pipeline.stream.rounds import Rounds
-from pipeline.stream.tables import LedgerFactory, LedgerTable, LedgerTables
+from pipeline.stream.tables import LedgerTable, LedgerTables
 from pipeline.stream.topics import check_topics
 
 BUNDLES_BUFFERED_MAX = 4096
@@ -35,6 +37,7 @@ class WorkerApp(faust.App):
 
     settings: Settings
     counters: Counters
+    holdings: Holdings
     ledgers: LedgerTable
     rounds: Rounds
 
@@ -52,7 +55,7 @@ class WorkerApp(faust.App):
         """Create none: all state is in memory and in the changelog."""
 
     async def on_start(self) -> None:
-        """Check the topics, and connect our own producer before anything can arrive."""
+        """Check the topics before anything can arrive."""
         await check_topics(self.settings)
         await super().on_start()
         await self.rounds.start()
@@ -61,6 +64,7 @@ class WorkerApp(faust.App):
         """Finish the rounds under way before the consumer commits and leaves the group."""
         await self.rounds.stop()
         await super().on_stop()
+        await self.holdings.keep(set())
 
     async def _on_agent_error(self, agent: Any, exc: BaseException) -> None:  # noqa: ARG002 - Faust's signature
         """Stop the worker: Faust would commit the event at which the agent failed, and go on."""
@@ -91,8 +95,9 @@ def create_app(settings: Settings, new_ledger: LedgerFactory, name: str | None =
         web_enabled=False,
     )
     app.rounds = Rounds(app)
+    app.holdings = Holdings(new_ledger, lambda partition: PartitionWriter(settings, app.counters, partition))
     app.ledgers = cast("LedgerTable", app.Table("ledgers", key_type=bytes, value_type=bytes))
-    app.ledgers.new_ledger = new_ledger
+    app.ledgers.holdings = app.holdings
     add_agents(app)
     return app
 

@@ -9,6 +9,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
+from pipeline.codec.states import Positions
 from pipeline.stream.bundles import bundle_message
 from pipeline.stream.fetching import BundleThread
 
@@ -27,6 +28,8 @@ class BundleConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._settled: dict[TP, int] = {}
+        self._epochs: dict[TP, int] = {}
+        """By partition: of the last seek that we know of. What was read before it, or after one to come, is of no use."""
         self._changed = asyncio.Event()
         self.revocations = 0
         """How often partitions were taken away: work begun before must not be finished after."""
@@ -54,10 +57,7 @@ class BundleConsumer(driver.Consumer):
                 raise
 
     async def _deliver(self, active: set[TP]) -> None:
-        revocations = self.revocations
-        for bundle in await self._thread.fetch(active):
-            if self.revocations != revocations:
-                return
+        for bundle in await self._thread.fetch({tp: self._epochs[tp] for tp in active if tp in self._epochs}):
             if bundle.topic in self.app.tables.changelog_topics:
                 self.app.tables.recovery.restore(bundle)
             else:
@@ -73,6 +73,11 @@ class BundleConsumer(driver.Consumer):
         """Go on delivering from partitions."""
         super().resume_partitions(tps)
         self._changed.set()
+
+    def on_buffer_full(self, tp: TP) -> None:
+        """Stop delivering from a partition; Faust would not while another one is being recovered."""
+        self._get_active_partitions().discard(tp)
+        self._buffered_partitions.add(tp)
 
     def on_buffer_drop(self, tp: TP) -> None:
         """Go on delivering from a partition whose buffer was full."""
@@ -97,20 +102,26 @@ class BundleConsumer(driver.Consumer):
         await self.app.rounds.halt()
         await self.commit()
         self._settled.clear()
+        self._epochs.clear()
         self._buffered_partitions.clear()
         await super().on_partitions_revoked(revoked)
 
-    async def seek_to_work(self) -> tuple[Mapping[TP, int], Mapping[TP, int]]:
-        """Seek every source partition to where its work goes on; return the positions and the epochs of the seeks."""
-        positions = await self._thread.seek_to_committed()
+    async def seek_to_work(self, done: Mapping[int, Positions | None]) -> tuple[Mapping[TP, int], Mapping[TP, int]]:
+        """Seek the sources of partitions to where their work goes on; return the positions and the epochs of the seeks."""
+        positions = await self._thread.seek_to_work(done)
         self._committed_offset.update(positions)
         self._read_offset.update(positions)
-        return positions, {tp: self._thread.epoch(tp) for tp in positions}
+        return positions, self._sought(positions)
 
     async def seek_to_start(self, partitions: set[TP]) -> tuple[Mapping[TP, int], Mapping[TP, int]]:
         """Seek changelog partitions to their beginning; return the positions and the epochs of the seeks."""
         positions = await self._thread.seek_to_start(partitions)
-        return positions, {tp: self._thread.epoch(tp) for tp in positions}
+        return positions, self._sought(positions)
+
+    def _sought(self, positions: Iterable[TP]) -> Mapping[TP, int]:
+        epochs = {tp: self._thread.epoch(tp) for tp in positions}
+        self._epochs.update(epochs)
+        return epochs
 
     async def pause_at_broker(self, partitions: set[TP]) -> None:
         """Stop fetching changelog partitions until the next recovery."""

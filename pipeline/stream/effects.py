@@ -1,4 +1,4 @@
-"""Writing the effects of a round to Kafka: outputs first, then states, every acknowledgement awaited (DESIGN 4)."""
+"""Writing the effects of a round to Kafka: outputs, states and source positions in one transaction (DESIGN 4)."""
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
+from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import DeadLetter, Effects
 from pipeline.settings import Settings
@@ -16,11 +17,10 @@ LINES_VALUE_BYTES = 256 << 10
 """A record of usage.lines is closed when it has reached this size."""
 BATCH_BYTES_MAX = 15 << 20
 """A record batch; below max.message.bytes of the topics we write (16 MiB)."""
-BATCHES_IN_FLIGHT_MAX = 6
-"""aiokafka puts a batch of each partition into one request, and brokers refuse one above 100 MiB."""
+TRANSACTION_MS_MAX = 60_000
+"""After which the broker aborts a transaction whose writer is silent, and lets readers go on."""
 RECORD_OVERHEAD_BYTES_MAX = 64
 """What a record takes in a batch besides key, value and headers, rounded up."""
-VERSION_HEADER = "version"
 KEPT_HEADERS = frozenset({"content-type", "x-usage-import"})
 
 Headers = list[tuple[str, bytes]]
@@ -43,53 +43,66 @@ class OutRecord(NamedTuple):
         return len(self.key or b"") + len(self.value or b"") + headers + RECORD_OVERHEAD_BYTES_MAX
 
 
-class EffectWriter:
-    """Our own producer: Faust's sends are neither awaited nor kept in order with its commits (EVIDENCE 2)."""
+class PartitionWriter:
+    """The producer of one partition: whoever starts it last is its only writer (DESIGN 4, docs/decisions/0005).
 
-    def __init__(self, settings: Settings, counters: Counters) -> None:
+    Its transactional id is the partition's. A start fences every earlier owner, and ends what that one left open; then
+    all effects of a round appear together or not at all.
+    """
+
+    def __init__(self, settings: Settings, counters: Counters, partition: int) -> None:
         self._settings = settings
         self._counters = counters
+        self._partition = partition
         self._producer: AIOKafkaProducer | None = None
-        self._in_flight = asyncio.Semaphore(BATCHES_IN_FLIGHT_MAX)
 
     async def start(self) -> None:
-        """Connect to Kafka."""
-        self._producer = AIOKafkaProducer(
+        """Connect, and shut out whoever wrote to the partition before: a paused worker that does not know yet."""
+        self._producer = self._new_producer()
+        await self._producer.start()
+
+    def _new_producer(self) -> AIOKafkaProducer:
+        return AIOKafkaProducer(
             **kafka_arguments(self._settings),
+            transactional_id=f"{self._settings.worker_group}-{self._partition}",
+            transaction_timeout_ms=TRANSACTION_MS_MAX,
             acks="all",
-            enable_idempotence=True,  # a retry after a lost acknowledgement is not written twice or out of order
             max_batch_size=BATCH_BYTES_MAX,
             max_request_size=BATCH_BYTES_MAX,
         )
-        await self._producer.start()
 
     async def stop(self) -> None:
         """Disconnect."""
         if self._producer is not None:
             await self._producer.stop()
 
-    async def write_outputs(self, partition: int, effects: Effects) -> None:
-        """Write lines, dead letters and alerts to the partition; return when every one is acknowledged."""
-        sends = [
-            self._send(LINES_TOPIC, partition, [[record] for record in line_records(effects.lines)]),
-            self._send(DEAD_LETTER_TOPIC, partition, [[dead_letter_record(letter)] for letter in effects.dead_letters]),
-            self._send(ALERTS_TOPIC, partition, [[OutRecord(key, value, [])] for key, value in effects.alerts]),
-        ]
-        await asyncio.gather(*sends)
-        self._counters.add("lines", len(effects.lines))
-        self._counters.add("alerts", len(effects.alerts))
-        for letter in effects.dead_letters:
-            self._counters.add("rejects", 1, letter.code)
+    async def write(self, effects: Effects, positions: Positions) -> None:
+        """Write all effects of a round, and up to where the source is done with them, in one transaction.
 
-    async def write_states(self, partition: int, effects: Effects) -> None:
-        """Write the changed states to the changelog partition, a customer never split over two batches.
-
-        A batch is appended whole or not at all, so a customer's parts are recovered together or not at all.
+        Raises KafkaError when it cannot be said whether they are written: the worker must stop, its successor sees.
         """
-        groups = [
-            [OutRecord(key, value, [(VERSION_HEADER, b"%d" % changed.version)]) for key, value in changed.records]
-            for changed in effects.states
-        ]
+        await self._begin()
+        await asyncio.gather(self._send_outputs(effects), self._send_states(effects, positions))
+        await self._commit()
+        self._count(effects)
+
+    async def _begin(self) -> None:
+        await self._started().begin_transaction()
+
+    async def _commit(self) -> None:
+        await self._started().commit_transaction()
+
+    async def _send_outputs(self, effects: Effects) -> None:
+        """Send lines, dead letters and alerts; return when every one is acknowledged."""
+        await asyncio.gather(
+            self._send(LINES_TOPIC, [[record] for record in line_records(effects.lines)]),
+            self._send(DEAD_LETTER_TOPIC, [[dead_letter_record(letter)] for letter in effects.dead_letters]),
+            self._send(ALERTS_TOPIC, [[OutRecord(key, value, [])] for key, value in effects.alerts]),
+        )
+
+    async def _send_states(self, effects: Effects, positions: Positions) -> None:
+        """Send the changed states, a customer never split over two batches, and the positions."""
+        groups = [[OutRecord(key, value, []) for key, value in changed.records] for changed in effects.states]
         for changed, group in zip(effects.states, groups, strict=True):
             size = sum(record.size() for record in group)
             if size > BATCH_BYTES_MAX:
@@ -97,15 +110,14 @@ class EffectWriter:
                     f"customer {changed.customer!r}: {len(group)} changed parts of the state take {size} bytes, more than a batch "
                     f"of {BATCH_BYTES_MAX}. Lower worker_round_bytes_max, so that a round changes less"
                 )
-        await self._send(STATES_TOPIC, partition, groups)
-        self._counters.add("states", sum(len(group) for group in groups))
+        groups.append([OutRecord(POSITIONS_KEY, encode_positions(positions), [])])
+        await self._send(STATES_TOPIC, groups)
 
-    async def _send(self, topic: str, partition: int, groups: Iterable[Sequence[OutRecord]]) -> None:
-        """Write groups of records in order, each within one batch, and await the acknowledgements."""
+    async def _send(self, topic: str, groups: Iterable[Sequence[OutRecord]]) -> None:
+        """Send groups of records in order, each within one batch, and await the acknowledgements."""
         for batch in self._batches(groups):
             batch.close()
-            async with self._in_flight:
-                await (await self._started().send_batch(batch, topic, partition=partition))
+            await (await self._started().send_batch(batch, topic, partition=self._partition))
 
     def _batches(self, groups: Iterable[Sequence[OutRecord]]) -> Iterator[Any]:
         batch = None
@@ -119,6 +131,16 @@ class EffectWriter:
                     raise RuntimeError("a record batch has less room than its limit")  # else half a customer is lost
         if batch is not None:
             yield batch
+
+    def _count(self, effects: Effects) -> None:
+        counters = self._counters
+        counters.add("lines", len(effects.lines))
+        counters.add("alerts", len(effects.alerts))
+        counters.add("states", sum(len(changed.records) for changed in effects.states))
+        counters.add("events", effects.events)
+        counters.add("duplicates", effects.duplicates)
+        for letter in effects.dead_letters:
+            counters.add("rejects", 1, letter.code)
 
     def _started(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.settings import Settings
-from pipeline.settings.clients import kafka_arguments
+from pipeline.settings.clients import consumer_arguments
 
 
 class LogEnds(NamedTuple):
@@ -31,7 +31,7 @@ class EndOffsets:
 
     async def start(self) -> None:
         """Connect to Kafka."""
-        self._client = AIOKafkaConsumer(**kafka_arguments(self._settings), enable_auto_commit=False)
+        self._client = AIOKafkaConsumer(**consumer_arguments(self._settings))
         await self._client.start()
 
     async def stop(self) -> None:

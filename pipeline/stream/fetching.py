@@ -12,11 +12,13 @@ from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from pipeline.domain.records import Record
+from pipeline.codec.states import Positions
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.settings import Settings
-from pipeline.settings.clients import kafka_arguments
+from pipeline.settings.clients import consumer_arguments
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.merge import PositionError
+from pipeline.stream.topics import STATES_TOPIC
 
 POLL_BYTES = 4 << 20
 """What one read should bring, by the size that records had lately: a read takes records by count."""
@@ -28,7 +30,8 @@ FETCH_WAIT_MS_MAX = 100
 """How long the broker holds an idle fetch. A partition that was just read waits for it: aiokafka has one fetch a broker
 under way. Faust's driver fixes it at 1500."""
 POLL_S_MAX = 0.25
-HEARTBEATS_A_SESSION = 4
+HEARTBEATS_A_SESSION = 10
+"""A member learns by its heartbeat that partitions are dealt out anew, and all wait for the last."""
 REQUEST_TIMEOUT_MS = 40_000
 
 log = logging.getLogger(__name__)
@@ -56,12 +59,11 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         settings = self.settings
         self._assignor = self.app.assignor
         return AIOKafkaConsumer(
-            **kafka_arguments(settings),
+            **consumer_arguments(settings),
             client_id=self.app.conf.broker_client_id,
             group_id=self.app.conf.id,
             group_instance_id=self.app.worker_name,
             partition_assignment_strategy=[self._assignor],
-            enable_auto_commit=False,
             auto_offset_reset="earliest",
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
             fetch_max_wait_ms=FETCH_WAIT_MS_MAX,
@@ -77,15 +79,24 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         if not self.thread_loop.is_closed():
             super()._stopped_set()
 
-    async def fetch(self, partitions: set[TP]) -> list[Bundle]:
-        """Return what is there of the partitions that were sought, after waiting a little when nothing is."""
+    async def fetch(self, partitions: Mapping[TP, int]) -> list[Bundle]:
+        """Return what is there of partitions since the seek of that epoch, after waiting a little when nothing is."""
         bundles: list[Bundle] = await self.call_thread(self._fetch, partitions)
         return bundles
 
-    async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Seek the source partitions to their committed offsets, or to their beginning, and return where that is."""
-        assigned = {tp for tp in self.assignment() if tp.topic not in self.app.tables.changelog_topics}
-        positions: Mapping[TP, int] = await self.call_thread(self._seek_to_committed, assigned)
+    async def seek_to_work(self, done: Mapping[int, Positions | None]) -> Mapping[TP, int]:
+        """Seek the sources of partitions to where they are done, or to their beginning, and return where that is.
+
+        Raises PositionError when the group has committed more than is done: states are missing.
+        """
+        wanted = {
+            TP(EVENTS_TOPIC, partition): None if positions is None else positions.events
+            for partition, positions in done.items()
+        } | {
+            TP(GRANTS_TOPIC, partition): None if positions is None else positions.grants
+            for partition, positions in done.items()
+        }
+        positions: Mapping[TP, int] = await self.call_thread(self._seek_to_work, wanted) if wanted else {}
         return positions
 
     async def seek_to_start(self, partitions: set[TP]) -> Mapping[TP, int]:
@@ -98,12 +109,12 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         await self.call_thread(self._pause, partitions)
 
     def epoch(self, tp: TP) -> int:
-        """Return the epoch of a partition's last seek."""
+        """Return the epoch of a partition's last seek: it grows with each."""
         return self._read[tp][0]
 
-    async def _fetch(self, partitions: set[TP]) -> list[Bundle]:
+    async def _fetch(self, partitions: Mapping[TP, int]) -> list[Bundle]:
         consumer = self._ensure_consumer()
-        wanted = {tp for tp in partitions if tp in self._read}
+        wanted = {tp for tp, epoch in partitions.items() if tp in self._read and self._read[tp][0] == epoch}
         if not wanted or not self._is_sought(consumer):
             return []
         fetched = await consumer._fetcher.fetched_records(wanted, timeout=POLL_S_MAX, max_records=self._poll_records)  # noqa: SLF001 - as Faust does
@@ -111,14 +122,14 @@ class BundleThread(driver.AIOKafkaConsumerThread):
             return []  # dealt out anew meanwhile: the seek that is to come takes back what was read
         bundles = []
         for tp in wanted & self._read.keys():
-            position = self._position(consumer, tp)
-            if position is None:
-                continue
             epoch, start = self._read[tp]
-            records = fetched.get(tp, ())
-            if records or position != start:
+            position = self._position(consumer, tp)
+            if epoch != partitions[tp]:
+                self._seek_back(consumer, tp, start)
+            elif position is not None and (position != start or tp in fetched):
                 self._read[tp] = (epoch, position)
-                bundles.append(Bundle(tp.topic, tp.partition, epoch, start, [_to_record(r) for r in records], position))
+                records = [_to_record(record) for record in fetched.get(tp, ())]
+                bundles.append(Bundle(tp.topic, tp.partition, epoch, start, records, position))
         self._adapt([record for bundle in bundles for record in bundle.records])
         await self._check_gaps(consumer, bundles)
         return bundles
@@ -141,7 +152,8 @@ class BundleThread(driver.AIOKafkaConsumerThread):
                 raise PositionError(
                     f"{bundle.topic}/{bundle.partition}: offset {bundle.start} is not in the log, which begins at "
                     f"{first}: records were deleted before they were rated, or the log lost its end. Restore the topic; or, "
-                    f"to go on without them, set the offsets of group {self.app.conf.id} to where it shall go on"
+                    f"to go on without them, set the offsets of group {self.app.conf.id} to where it shall go on, and "
+                    "worker_skip (USAGE_WORKER_SKIP=true) once"
                 )
 
     def _current(self, consumer: AIOKafkaConsumer) -> Any:
@@ -157,17 +169,31 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         state = assignment.state_value(tp) if assignment else None
         return state.position if state is not None and state.has_valid_position else None
 
-    async def _seek_to_committed(self, partitions: set[TP]) -> Mapping[TP, int]:
+    async def _seek_to_work(self, wanted: Mapping[TP, int | None]) -> Mapping[TP, int]:
         consumer = self._ensure_consumer()
-        if not partitions:
-            return {}
-        committed = await consumer._coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in partitions])  # noqa: SLF001 - one request for all
-        known = {tp: committed[tp].offset for tp in partitions if tp in committed and committed[tp].offset >= 0}
-        fresh = [TopicPartition(*tp) for tp in partitions if tp not in known]
+        fresh = [TopicPartition(*tp) for tp, offset in wanted.items() if offset is None]
         earliest = await consumer.beginning_offsets(fresh) if fresh else {}
-        positions = known | {TP(*tp): offset for tp, offset in earliest.items()}
+        positions = {tp: earliest[TopicPartition(*tp)] if offset is None else offset for tp, offset in wanted.items()}
+        committed = await consumer._coordinator.fetch_committed_offsets([TopicPartition(*tp) for tp in wanted])  # noqa: SLF001 - one request for all
+        for tp, offset in positions.items():
+            ahead = committed[TopicPartition(*tp)].offset if TopicPartition(*tp) in committed else -1
+            if ahead > offset:
+                positions[tp] = self._skipped(tp, offset, ahead)
         self._seek(consumer, positions)
         return positions
+
+    def _skipped(self, tp: TP, offset: int, committed: int) -> int:
+        """Return where to go on when the group is ahead of the states: what lies in between was rated, or is given up."""
+        if not self.settings.worker_skip:
+            raise PositionError(
+                f"{tp.topic}/{tp.partition}: group {self.app.conf.id} has committed offset {committed}, but the states in "
+                f"{STATES_TOPIC} end at {offset}: the changelog has lost records. Restore the topic; or, to go on without what "
+                "lies in between, set worker_skip (USAGE_WORKER_SKIP=true) once"
+            )
+        log.critical(
+            "%s/%d: offsets %d to %d are skipped, as worker_skip says", tp.topic, tp.partition, offset, committed
+        )
+        return committed
 
     async def _seek_to_start(self, partitions: set[TP]) -> Mapping[TP, int]:
         consumer = self._ensure_consumer()
@@ -183,9 +209,12 @@ class BundleThread(driver.AIOKafkaConsumerThread):
             self._read.clear()
             self._sought = self._current(consumer)
         for tp, offset in positions.items():
-            if self._position(consumer, tp) != offset:  # keep what is already fetched from there
-                consumer.seek(TopicPartition(*tp), offset)
+            self._seek_back(consumer, tp, offset)
             self._read[tp] = (self._seeks, offset)
+
+    def _seek_back(self, consumer: AIOKafkaConsumer, tp: TP, offset: int) -> None:
+        if self._position(consumer, tp) != offset:  # keep what is already fetched from there
+            consumer.seek(TopicPartition(*tp), offset)
 
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         """Commit, unless the group has moved on: then another worker does again what we cannot commit.

@@ -6,7 +6,8 @@ What differs from faust-streaming 0.15.3, and why:
 * Done means that the read position has reached the end that the log had, whatever records are still there: an empty or
   compacted changelog hangs Faust's (https://github.com/faust-streaming/faust/issues/176, 597, 651).
 * An error ends the process; Faust logs "Error in recovery" and goes on with the state incomplete.
-* All partitions are rebuilt after every rebalance: whoever had one in between wrote to its changelog.
+* A partition that stays here is not rebuilt, and is worked on while others are (holdings.py says why it may).
+* A changelog is read after its earlier owners are fenced: nothing can be added to it any more but by us.
 """
 
 import asyncio
@@ -43,13 +44,14 @@ class LedgerRecovery(Recovery):
         self._caught_up = asyncio.Event()
         self._restored = 0
         self._revocations = 0
+        self._assigned_generation = -1
 
     def restore(self, bundle: Bundle) -> None:
         """Take changelog records; called by the consumer, in order."""
         tp = TP(bundle.topic, bundle.partition)
         if self._epochs.get(tp) != bundle.epoch or self._caught_up.is_set():
             return
-        self.app.ledgers.data.restore(bundle.partition, bundle.records)
+        self.app.holdings[bundle.partition].restore(bundle.records)
         self._restored += len(bundle.records)
         self._positions[tp] = bundle.position
         self._check_caught_up()
@@ -81,30 +83,48 @@ class LedgerRecovery(Recovery):
         """Do nothing: progress is logged while waiting."""
 
     async def _recover(self, generation_id: int, revocations: int) -> None:
+        """Go on at once with the partitions that were ours before; fence, rebuild and begin the others."""
         started_s = time.monotonic()
-        changelogs = set(self.active_tps)
+        app, consumer = self.app, self.app.consumer
+        changelogs = {tp.partition: tp for tp in self.active_tps}
         self._set_recovery_started()
-        self._begin(changelogs)
-        consumer = self.app.consumer
-        if changelogs:
-            # The flow may run for changelogs: the agents' queues stay suspended, and no source partition is active.
-            self._positions, self._epochs = await self._ask(consumer.seek_to_start(changelogs))
-            self._ends = await self._ask(consumer.highwaters(*changelogs))
-            self._check_caught_up()
-            consumer.resume_partitions(changelogs)
-            consumer.resume_flow()
-            await self.app._fetcher.maybe_start()  # noqa: SLF001 - as Faust's recovery does
-            await self._wait_until_caught_up()
-            consumer.pause_partitions(changelogs)
-            await self._ask(consumer.pause_at_broker(changelogs))
-        log.info("recovered %d state records in %.1f s", self._restored, time.monotonic() - started_s)
-        self.app.counters.add("restored", self._restored)
-        await self._resume(generation_id, revocations)
-
-    def _begin(self, changelogs: set[TP]) -> None:
         self._positions, self._epochs, self._ends, self._restored = {}, {}, {}, 0
         self._caught_up.clear()
-        self.app.ledgers.data.reset(tp.partition for tp in changelogs)
+        await app.holdings.keep(set(changelogs))
+        held = app.holdings.recovered()
+        await self._ask(consumer.pause_at_broker({changelogs[partition] for partition in held}))
+        await app.on_rebalance_complete.send()
+        self._check_current(generation_id, revocations)
+        app.flow_control.resume()  # clears the agents' queues; no source partition is active yet
+        consumer.resume_flow()
+        await app._fetcher.maybe_start()  # noqa: SLF001 - as Faust's recovery does
+        await self._begin(held, generation_id, revocations)
+        new = changelogs.keys() - held
+        if new:
+            await self._ask(app.holdings.take(new))
+            await self._rebuild({changelogs[partition] for partition in new})
+            for partition in new:
+                app.holdings[partition].recovered = True
+        log.info(
+            "recovered %d state records in %.1f s; partitions %s, of which %s stayed",
+            self._restored,
+            time.monotonic() - started_s,
+            sorted(changelogs),
+            sorted(held),
+        )
+        app.counters.add("restored", self._restored)
+        await self._begin(new, generation_id, revocations)
+        self._complete(sorted(changelogs))
+
+    async def _rebuild(self, changelogs: set[TP]) -> None:
+        consumer = self.app.consumer
+        self._positions, self._epochs = await self._ask(consumer.seek_to_start(changelogs))
+        self._ends = await self._ask(consumer.highwaters(*changelogs))
+        self._check_caught_up()
+        consumer.resume_partitions(changelogs)
+        await self._wait_until_caught_up()
+        consumer.pause_partitions(changelogs)
+        await self._ask(consumer.pause_at_broker(changelogs))
 
     async def _wait_until_caught_up(self) -> None:
         while not self._caught_up.is_set():
@@ -116,32 +136,40 @@ class LedgerRecovery(Recovery):
                 left = sum(end - self._positions[tp] for tp, end in self._ends.items())
                 log.info("recovering: %d state records restored, %d offsets left", self._restored, left)
 
-    async def _resume(self, generation_id: int, revocations: int) -> None:
+    async def _begin(self, partitions: set[int], generation_id: int, revocations: int) -> None:
+        """Seek the sources of recovered partitions to where their work goes on, and let them flow."""
         app, consumer = self.app, self.app.consumer
-        await app.on_rebalance_complete.send()
-        positions, epochs = await self._ask(consumer.seek_to_work())
-        if consumer.revocations != revocations or app.consumer_generation_id != generation_id:
-            raise RebalanceAgain
-        # No await from here to resume_flow: a rebalance cannot come in between.
-        self._set_recovery_ended()
-        app.flow_control.resume()  # clears the agents' queues
+        done = {partition: app.holdings[partition].positions for partition in partitions}
+        positions, epochs = await self._ask(consumer.seek_to_work(done))
+        self._check_current(generation_id, revocations)
+        # No await from here on: a rebalance cannot come in between.
         app.rounds.begin(positions, epochs)
         consumer.resume_partitions(positions)
-        consumer.resume_flow()
+
+    def _complete(self, partitions: list[int]) -> None:
+        app = self.app
+        self._set_recovery_ended()
         self.tables.on_actives_ready()
         self.tables.on_standbys_ready()
         app.on_rebalance_end()
-        await app._fetcher.maybe_start()  # noqa: SLF001 - as Faust's recovery does
         self.completed.set()
         if app.on_recovered is not None:
-            app.on_recovered(sorted({tp.partition for tp in positions}), self._restored)
+            app.on_recovered(partitions, self._restored)
+
+    def _check_current(self, generation_id: int, revocations: int) -> None:
+        """Raise RebalanceAgain when partitions were taken away since the recovery began."""
+        if self.app.consumer.revocations != revocations or self.app.consumer_generation_id != generation_id:
+            raise RebalanceAgain
 
     async def _ask(self, request: Awaitable[T]) -> T:
         """Await a request, unless the service stops or another rebalance begins."""
         task = asyncio.ensure_future(asyncio.wait_for(request, REQUEST_S_MAX))
-        await self.wait_first(task, self.signal_recovery_start.wait())
-        self._check_interrupted(stopped=not task.done() and not self.signal_recovery_start.is_set())
-        return task.result()
+        try:
+            await self.wait_first(task, self.signal_recovery_start.wait())
+            self._check_interrupted(stopped=not task.done() and not self.signal_recovery_start.is_set())
+            return task.result()
+        finally:
+            task.cancel()
 
     def _check_interrupted(self, *, stopped: bool) -> None:
         if self.signal_recovery_start.is_set():
@@ -155,8 +183,15 @@ class LedgerRecovery(Recovery):
     async def on_stop(self) -> None:
         """Do nothing: there are no buffers to flush."""
 
-    async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
+    async def on_rebalance(
+        self, assigned: set[TP], revoked: set[TP], newly_assigned: set[TP], generation_id: int = 0
+    ) -> None:
         """Note the partitions of the new assignment and wake the recovery."""
-        self._revocations = self.app.consumer.revocations
+        consumer = self.app.consumer
+        unbroken = generation_id == self._assigned_generation + 1
+        self._assigned_generation = generation_id
+        # Who missed a generation cannot know who had the partitions in it, and would only be fenced.
+        self.app.holdings.stay({tp.partition for tp in assigned} if unbroken else set())
+        self._revocations = consumer.revocations
         self.app.counters.add("rebalances")
-        await super().on_rebalance(*args, **kwargs)
+        await super().on_rebalance(assigned, revoked, newly_assigned, generation_id)

@@ -1,4 +1,4 @@
-"""Rounds of work: take what has come of a partition, rate it, write outputs, write states, settle (DESIGN 4)."""
+"""Rounds of work: take what has come of a partition, rate it, write what follows from it, settle (DESIGN 4)."""
 
 import asyncio
 import logging
@@ -9,11 +9,12 @@ from typing import Any
 from faust.types import TP
 from mode import Service
 
+from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.rating.ledger import Ledger
 from pipeline.stream.bundles import Bundle
-from pipeline.stream.effects import EffectWriter
 from pipeline.stream.ends import EndOffsets, LogEnds
+from pipeline.stream.holdings import Holding
 from pipeline.stream.merge import Ends, Merge, Side
 
 ROUND_RECORDS_MAX = 20_000
@@ -24,12 +25,12 @@ log = logging.getLogger(__name__)
 
 
 class Desk:
-    """One partition's work: what has come, whose states, and the task that does it."""
+    """One partition's work: what has come, what is held of it, and the task that does it."""
 
-    def __init__(self, partition: int, merge: Merge, ledger: Ledger, epochs: Mapping[TP, int]) -> None:
-        self.partition = partition
+    def __init__(self, holding: Holding, merge: Merge, epochs: Mapping[TP, int]) -> None:
+        self.partition = holding.partition
+        self.holding = holding
         self.merge = merge
-        self.ledger = ledger
         self.epochs = epochs
         self.arrived = asyncio.Event()
         self.busy = False
@@ -43,6 +44,18 @@ class Desk:
             (TP(GRANTS_TOPIC, self.partition), self.merge.grants),
         ]
 
+    def begun(self) -> dict[str, int]:
+        """Return, by topic, up to where the source was done before this round."""
+        positions = self.holding.positions
+        if positions is None:
+            raise RuntimeError(f"partition {self.partition}: work began without positions")
+        return {EVENTS_TOPIC: positions.events, GRANTS_TOPIC: positions.grants}
+
+    async def write(self, positions: Positions) -> None:
+        """Write what is pending, and that the source is done up to `positions`: both or nothing."""
+        await self.holding.writer.write(self.holding.ledger.take_effects(), positions)
+        self.holding.positions = positions
+
 
 class Rounds(Service):
     """Run the rounds of the assigned partitions, each partition for itself."""
@@ -52,27 +65,30 @@ class Rounds(Service):
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.app = app
-        self._writer = EffectWriter(app.settings, app.counters)
         self._ends = EndOffsets(app.settings)
         self._desks: dict[int, Desk] = {}
+        self._working: set[asyncio.Task[None]] = set()
+        """Of the present desks, and of those given up that are not finished."""
         self._halted = True
 
     async def on_start(self) -> None:
         """Connect to Kafka."""
-        await asyncio.gather(self._writer.start(), self._ends.start())
+        await self._ends.start()
 
     async def on_stop(self) -> None:
         """Finish the rounds under way, and disconnect."""
         await self.halt()
         await self._ends.stop()
-        await self._writer.stop()
 
     def begin(self, positions: Mapping[TP, int], epochs: Mapping[TP, int]) -> None:
-        """Begin to work on the partitions that were just assigned, sought and recovered."""
+        """Begin to work on partitions that are assigned, sought and recovered."""
         settings = self.app.settings
-        self._ends.watch(positions)
+        partitions = {tp.partition for tp in positions}
+        self._ends.watch(
+            TP(topic, of) for of in partitions | self._desks.keys() for topic in (EVENTS_TOPIC, GRANTS_TOPIC)
+        )
         self._halted = False
-        for partition in {tp.partition for tp in positions}:
+        for partition in partitions:
             merge = Merge(
                 partition,
                 positions[TP(EVENTS_TOPIC, partition)],
@@ -80,9 +96,13 @@ class Rounds(Service):
                 settings.merge_wait_ms / 1000,
                 settings.merge_hold_ms / 1000,
             )
-            desk = Desk(partition, merge, self.app.ledgers.data.ledgers[partition], epochs)
+            holding = self.app.holdings[partition]
+            holding.positions = Positions(merge.events.position, merge.grants.position)
+            desk = Desk(holding, merge, epochs)
             self._desks[partition] = desk
             desk.task = asyncio.create_task(self._work(desk))
+            self._working.add(desk.task)
+            desk.task.add_done_callback(self._working.discard)
 
     async def halt(self) -> None:
         """Begin no further round, finish those under way, and forget the partitions.
@@ -90,13 +110,12 @@ class Rounds(Service):
         Ends the worker when a round cannot be finished in time: it must not write on after its partitions are another's.
         """
         self._halted = True
-        tasks = [desk.task for desk in self._desks.values() if desk.task is not None]
         for desk in self._desks.values():
             if desk.task is not None and not desk.busy:
                 desk.task.cancel()
         self._desks = {}
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=self.app.settings.worker_rebalance_ms / 1000 / 2)
+        if self._working:
+            _, late = await asyncio.wait(self._working, timeout=self.app.settings.worker_rebalance_ms / 1000 / 2)
             if late:
                 await self.app.crash(
                     TimeoutError(f"{len(late)} rounds could not be finished before partitions were given up")
@@ -161,26 +180,21 @@ class Rounds(Service):
         return records
 
     async def _round(self, desk: Desk, records: list[Record]) -> None:
-        """Rate records and write what follows from it: outputs, then states, then the source may be committed."""
+        """Rate records and write what follows from it, in one transaction or, when there is much, in several."""
         self._count_records(records)
+        ledger = desk.holding.ledger
+        done = desk.begun()
         for record in records:
-            _rate(desk.ledger, record)
-            if desk.ledger.pending_events >= ROUND_EVENTS_MAX:
-                await self._write(desk)
-        await self._write(desk)
+            _rate(ledger, record)
+            done[record.topic] = record.offset + 1
+            if ledger.pending_events >= ROUND_EVENTS_MAX and record is not records[-1]:
+                await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
+        await desk.write(Positions(desk.merge.events.next_offset(), desk.merge.grants.next_offset()))
         limit = self.app.settings.worker_buffer_bytes_max // 2
         for tp, side in desk.sides():
             self.app.consumer.settle(tp, side.next_offset())
             if side.bytes < limit:
                 self.app.consumer.on_buffer_drop(tp)
-
-    async def _write(self, desk: Desk) -> None:
-        """Write what is pending: outputs, then states. The source is settled when the whole round is written."""
-        effects = desk.ledger.take_effects()
-        await self._writer.write_outputs(desk.partition, effects)
-        await self._writer.write_states(desk.partition, effects)
-        self.app.counters.add("events", effects.events)
-        self.app.counters.add("duplicates", effects.duplicates)
 
     def _count_records(self, records: list[Record]) -> None:
         counters = self.app.counters

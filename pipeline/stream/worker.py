@@ -14,8 +14,8 @@ from pipeline.domain.catalog import Catalog
 from pipeline.rating.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.stream.app import WorkerApp, create_app
+from pipeline.stream.holdings import LedgerFactory
 from pipeline.stream.names import worker_name
-from pipeline.stream.tables import LedgerFactory
 from pipeline.stream.topics import TopicError
 
 EXIT_OK = 0

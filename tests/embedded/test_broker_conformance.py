@@ -1,7 +1,4 @@
-"""What the pipeline needs of a Kafka protocol broker: the embedded one has it, and Apache Kafka.
-
-Set USAGE_TEST_KAFKA to the bootstrap address of an Apache Kafka (3.8 or later) to check that one too.
-"""
+"""What the pipeline needs of a Kafka protocol broker: the embedded one has it, and Apache Kafka (`make kafka`)."""
 
 import asyncio
 import os
@@ -10,23 +7,30 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import MessageSizeTooLargeError, TopicAlreadyExistsError
+from aiokafka.errors import MessageSizeTooLargeError, OutOfOrderSequenceNumber, TopicAlreadyExistsError
 from aiokafka.structs import OffsetAndMetadata
 
-APACHE = os.environ.get("USAGE_TEST_KAFKA", "")
-RECORD_BYTES_MAX = 8 << 20
-GROUP_SETTINGS = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 500, "rebalance_timeout_ms": 6_000}
+from tests.embedded.broker_help import (
+    RECORD_BYTES_MAX,
+    append_batch,
+    describe_configs,
+    end_offset,
+    new_consumer,
+    new_producer,
+    new_topic,
+    read,
+    until,
+)
 
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.fixture(params=["embedded", *(["apache"] if APACHE else [])])
-def bootstrap(request: pytest.FixtureRequest) -> str:
+@pytest.fixture
+def bootstrap(any_broker: str) -> str:
     """Return the bootstrap address of each broker at hand."""
-    return APACHE if request.param == "apache" else request.getfixturevalue("broker")
+    return any_broker
 
 
 @pytest_asyncio.fixture
@@ -43,65 +47,6 @@ async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     await client.start()
     yield client
     await client.stop()
-
-
-def new_producer(bootstrap: str) -> AIOKafkaProducer:
-    return AIOKafkaProducer(
-        bootstrap_servers=bootstrap,
-        enable_idempotence=True,
-        acks="all",
-        max_request_size=RECORD_BYTES_MAX,
-        max_batch_size=1 << 20,
-    )
-
-
-def new_consumer(bootstrap: str, *topics: str, group: str | None = None, **settings: object) -> AIOKafkaConsumer:
-    settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False, **settings}
-    if group:
-        settings |= {"group_id": group, **GROUP_SETTINGS}
-    return AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, **settings)
-
-
-async def new_topic(admin: AIOKafkaAdminClient, partitions: int = 1, **configs: str) -> str:
-    name = f"conformance-{uuid.uuid4().hex[:12]}"
-    named = {key.replace("_", "."): value for key, value in configs.items()}
-    answer = await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=named)])
-    assert [code for _, code, *_ in answer.topic_errors] == [0]
-    return name
-
-
-async def read(bootstrap: str, topic: str, count: int, partition: int = 0, **settings: object) -> list:
-    """Return `count` records of one partition from its beginning."""
-    consumer = new_consumer(bootstrap, **settings)
-    await consumer.start()
-    try:
-        place = TopicPartition(topic, partition)
-        consumer.assign([place])
-        await consumer.seek_to_beginning(place)
-        records: list = []
-        async with asyncio.timeout(15):
-            while len(records) < count:
-                records += (await consumer.getmany(timeout_ms=200)).get(place, [])
-        return records
-    finally:
-        await consumer.stop()
-
-
-async def end_offset(bootstrap: str, topic: str, partition: int = 0) -> int:
-    consumer = new_consumer(bootstrap)
-    await consumer.start()
-    try:
-        place = TopicPartition(topic, partition)
-        return (await consumer.end_offsets([place]))[place]
-    finally:
-        await consumer.stop()
-
-
-async def until(condition, timeout_s: float = 15) -> None:
-    """Wait until `condition()` holds."""
-    async with asyncio.timeout(timeout_s):
-        while not condition():  # noqa: ASYNC110 (the clients have no event to wait for)
-            await asyncio.sleep(0.02)
 
 
 async def test_keeps_what_a_record_carries(bootstrap, admin, producer):
@@ -168,6 +113,21 @@ async def test_many_concurrent_sends_keep_their_order(bootstrap, admin, producer
     assert [int(r.value) for r in await read(bootstrap, topic, 2_000)] == list(range(2_000))
 
 
+async def test_a_repeated_batch_is_kept_once(bootstrap, admin, producer):
+    """A batch sent again under its sequence number gets its first offset again and no place; a gap is refused."""
+    topic = await new_topic(admin)
+
+    first = await append_batch(producer, topic, 0, b"a", b"b", b"c")
+    second = await append_batch(producer, topic, 3, b"d")
+    again = [await append_batch(producer, topic, 0, b"a", b"b", b"c"), await append_batch(producer, topic, 3, b"d")]
+    gap, _ = await append_batch(producer, topic, 5, b"f")
+
+    assert [first, second] == again == [(0, 0), (0, 3)]
+    assert gap == OutOfOrderSequenceNumber.errno
+    assert [r.value for r in await read(bootstrap, topic, 4)] == [b"a", b"b", b"c", b"d"]
+    assert await end_offset(bootstrap, topic) == 4
+
+
 async def test_a_compressed_batch_counts_its_records(bootstrap, admin):
     """A batch that the producer compressed is kept as it is, and the end offset counts the records in it."""
     topic = await new_topic(admin)
@@ -204,12 +164,6 @@ async def test_keeps_topic_configs(admin):
     assert {key: described[key] for key in wanted} == wanted
     assert len(metadata[0]["partitions"]) == 3
     assert again == TopicAlreadyExistsError.errno
-
-
-async def describe_configs(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
-    answers = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    (resource,) = answers[0].resources
-    return {entry[0]: entry[1] for entry in resource[4]}
 
 
 async def create_again(admin: AIOKafkaAdminClient, topic: str) -> int:
@@ -328,12 +282,13 @@ async def test_a_silent_member_is_evicted(bootstrap, admin):
     await asyncio.gather(alive.stop(), silent.stop())
 
 
-async def test_a_fetch_keeps_to_its_size(bootstrap, admin, producer):
+@pytest.mark.parametrize("limit", ["max_partition_fetch_bytes", "fetch_max_bytes"])
+async def test_a_fetch_keeps_to_its_size(bootstrap, admin, producer, limit):
     """A fetch brings no more than its limit, unless a single record is larger."""
     topic = await new_topic(admin)
     for _ in range(20):
         await producer.send_and_wait(topic, os.urandom(100_000))
-    consumer = new_consumer(bootstrap, max_partition_fetch_bytes=250_000, fetch_max_wait_ms=100)
+    consumer = new_consumer(bootstrap, fetch_max_wait_ms=100, **{limit: 250_000})
     await consumer.start()
     place = TopicPartition(topic, 0)
     consumer.assign([place])

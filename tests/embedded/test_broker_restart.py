@@ -1,22 +1,23 @@
-"""What a stop or a crash of the embedded broker leaves, and what its clients notice."""
+"""What a stop or a crash of a broker leaves, what its clients notice, and what compaction takes away."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from tests.embedded.test_broker_conformance import describe_configs, new_consumer, new_producer, new_topic, read
-from tests.fixtures.servers import broker_server
+from tests.embedded.broker_help import describe_configs, new_consumer, new_producer, new_topic, read, read_to
+from tests.fixtures.apache_kafka import STOPPED
+from tests.fixtures.brokers import on_every_broker
+from tests.fixtures.servers import Server
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.asyncio, on_every_broker]
 
 
 @pytest.mark.parametrize("way", ["stop", "kill"])
-async def test_what_was_acknowledged_survives(tmp_path: Path, way: str):
+async def test_what_was_acknowledged_survives(new_broker: Server, way: str):
     """After SIGTERM or SIGKILL: records, topics, settings, committed offsets and a producer's sequence are there."""
-    server = await broker_server(tmp_path / "broker").started()
+    server = await new_broker.started()
     admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
     await admin.start()
     topic, group = await new_topic(admin, 2, cleanup_policy="compact", retention_ms="-1"), "g"
@@ -31,7 +32,7 @@ async def test_what_was_acknowledged_survives(tmp_path: Path, way: str):
         await producer.send_and_wait(topic, b"%d" % number, key=b"k%d" % number, partition=0, headers=[("h", b"1")])
 
     if way == "stop":
-        assert server.stop() == 0
+        assert server.stop() in {0, STOPPED}
     else:
         server.kill()
     await server.started()
@@ -43,7 +44,6 @@ async def test_what_was_acknowledged_survives(tmp_path: Path, way: str):
     offsets = await admin.list_consumer_group_offsets(group)
     records = await read(server.address, topic, 101)
     await admin.close()
-    server.stop()
 
     assert (configs["cleanup.policy"], configs["retention.ms"]) == ("compact", "-1")
     assert offsets[TopicPartition(topic, 0)].offset == 42
@@ -51,9 +51,9 @@ async def test_what_was_acknowledged_survives(tmp_path: Path, way: str):
     assert [r.offset for r in records] == list(range(101))
 
 
-async def test_a_consumer_lives_through_a_restart_of_the_broker(tmp_path: Path):
+async def test_a_consumer_lives_through_a_restart_of_the_broker(new_broker: Server):
     """Members of a group find the broker again by themselves, and go on where they were."""
-    server = await broker_server(tmp_path / "broker").started()
+    server = await new_broker.started()
     admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
     await admin.start()
     topic = await new_topic(admin)
@@ -70,6 +70,32 @@ async def test_a_consumer_lives_through_a_restart_of_the_broker(tmp_path: Path):
     await producer.send_and_wait(topic, b"after")
     after = await asyncio.wait_for(consumer.getone(), 20)
     await asyncio.gather(producer.stop(), consumer.stop())
-    server.stop()
 
     assert [before.value, after.value] == [b"before", b"after"]
+
+
+async def test_compaction_keeps_the_last_record_of_a_key(new_broker: Server):
+    """Only the last record of each key stays, a tombstone too, at the offset it always had: after a restart at the latest."""
+    server = await new_broker.started()
+    admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
+    await admin.start()
+    topic = await new_topic(admin, cleanup_policy="compact", segment_ms="200", min_cleanable_dirty_ratio="0.0")
+    await admin.close()
+    producer = new_producer(server.address)
+    await producer.start()
+    for number in range(50):
+        await producer.send_and_wait(topic, b"%d" % number, key=b"k%d" % (number % 5))
+    await producer.send_and_wait(topic, None, key=b"k0")
+    last = [*((number, b"k%d" % (number - 45), b"%d" % number) for number in range(46, 50)), (50, b"k0", None)]
+
+    server.stop()
+    await server.started()
+    kept: list = []
+    async with asyncio.timeout(30):
+        while len(kept) > 5 or not kept:  # Apache Kafka compacts in the background, all but the newest segment
+            end = (await producer.send_and_wait(topic, b"", key=b"newest")).offset
+            records = await read_to(server.address, topic, end)
+            kept = [(record.offset, record.key, record.value) for record in records if record.key != b"newest"]
+    await producer.stop()
+
+    assert kept == last

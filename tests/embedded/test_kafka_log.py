@@ -1,46 +1,17 @@
 """The embedded broker's files: what a crash, a repeated batch and cleaning do to a partition."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
-from pipeline.embedded.kafka.batches import BatchError, TooOldError, check, records_of
-from pipeline.embedded.kafka.cleaning import clean
-from pipeline.embedded.kafka.log import FencedError, PartitionLog, SequenceError
+from pipeline.embedded.kafka.batches import BatchError, TooOldError, check, marker
+from pipeline.embedded.kafka.log import PartitionLog
 from pipeline.embedded.kafka.offsets import Committed, Offsets
+from pipeline.embedded.kafka.producers import FencedError, SequenceError
 from pipeline.embedded.kafka.topics import TopicError, Topics
 from pipeline.embedded.kafka.wire import Reader, fields, write
-
-NOW_MS = int(time.time() * 1000)
-DAY_MS = 24 * 3600 * 1000
-
-
-def batch(
-    *records: tuple[bytes | None, bytes | None],
-    producer: tuple[int, int, int] = (-1, -1, -1),
-    time_ms: int = NOW_MS,
-) -> memoryview:
-    """Return a batch of (key, value) records of one producer: (id, epoch, first sequence)."""
-    builder = DefaultRecordBatchBuilder(2, 0, 0, *producer, 1 << 20)
-    for number, (key, value) in enumerate(records):
-        builder.append(number, time_ms + number, key, value, [])
-    return memoryview(bytes(builder.build()))
-
-
-def append(log: PartitionLog, data: memoryview) -> int:
-    return log.append(data, check(data))
-
-
-def kept(log: PartitionLog) -> list[tuple[int, bytes | None, bytes | None]]:
-    """Return (offset, key, value) of all records."""
-    found, at = [], log.first_offset
-    while data := log.read(at, 1):
-        found += [(record.offset, record.key, record.value) for record in records_of(data)]
-        at = found[-1][0] + 1
-    return found
+from tests.embedded.kafka_help import append, batch, kept
 
 
 @pytest.fixture
@@ -57,7 +28,7 @@ def log(path: Path) -> Iterator[PartitionLog]:
 
 def test_an_empty_log_begins_at_zero(log):
     """A new partition has no records and gives its first one offset 0."""
-    assert (log.first_offset, log.end_offset, log.read(0, 100)) == (0, 0, b"")
+    assert (log.first_offset, log.end_offset, log.read(0, 100).data) == (0, 0, b"")
 
 
 def test_batches_get_consecutive_offsets(log):
@@ -127,14 +98,16 @@ def test_a_gap_and_an_old_epoch_are_refused(log):
 
 
 def test_only_whole_batches_of_format_2_are_taken():
-    """A cut, damaged, doubled, old or transactional batch is refused."""
+    """A cut, damaged, doubled or old batch, or a marker that is not the broker's own, is refused."""
     good = batch((b"k", b"v"))
     damaged = bytearray(good)
     damaged[-1] ^= 1
     old = bytearray(good)
     old[16] = 1
 
-    for bad in (good[:-1], good[:20], memoryview(b""), memoryview(bytes(good) * 2), memoryview(damaged)):
+    end = marker(7, 0, commit=True, time_ms=0)
+
+    for bad in (good[:-1], good[:20], memoryview(b""), memoryview(bytes(good) * 2), memoryview(damaged), end):
         with pytest.raises(BatchError):
             check(bad)
     with pytest.raises(TooOldError):
@@ -146,12 +119,12 @@ def test_a_read_keeps_to_its_size_but_makes_progress(log):
     """A read returns whole batches up to its limit, and one batch when even that is larger."""
     for number in range(10):
         append(log, batch((b"k", b"%d" % number * 100)))
-    one = len(log.read(0, 1))
+    one = len(log.read(0, 1).data)
 
-    assert len(log.read(0, 3 * one)) == 3 * one
-    assert len(log.read(0, 3 * one - 1)) == 2 * one
-    assert len(log.read(9, 1 << 20)) == one
-    assert log.read(10, 1 << 20) == b""
+    assert len(log.read(0, 3 * one).data) == 3 * one
+    assert len(log.read(0, 3 * one - 1).data) == 2 * one
+    assert len(log.read(9, 1 << 20).data) == one
+    assert log.read(10, 1 << 20).data == b""
     assert log.bytes_from(8) == 2 * one
 
 
@@ -164,89 +137,6 @@ def test_a_time_finds_its_first_record(log):
     assert log.offset_at(1_001) == (1, 1_001)
     assert log.offset_at(2_000) == (3, 5_000)
     assert log.offset_at(5_001) is None
-
-
-def test_compaction_keeps_the_newest_of_each_key(path):
-    """Compaction drops batches of superseded records and keeps offsets, the last batch and other keys."""
-    log = PartitionLog(path)
-    for key, value in ((b"a", b"1"), (b"b", b"1"), (b"a", b"2"), (None, b"n"), (b"c", b"1"), (b"a", b"3")):
-        append(log, batch((key, value)))
-    append(log, batch((b"b", b"2"), (b"c", b"2")))
-    log.close()
-
-    clean(path, {"cleanup.policy": "compact"})
-    again = PartitionLog(path)
-
-    assert kept(again) == [(3, None, b"n"), (5, b"a", b"3"), (6, b"b", b"2"), (7, b"c", b"2")]
-    assert (again.first_offset, append(again, batch((b"d", b"1")))) == (3, 8)
-    again.close()
-
-
-def test_compaction_keeps_a_batch_with_one_living_record(path):
-    """A batch of several records stays whole as long as one of them is its key's newest."""
-    log = PartitionLog(path)
-    append(log, batch((b"a", b"1"), (b"b", b"1")))
-    append(log, batch((b"a", b"2")))
-    log.close()
-
-    clean(path, {"cleanup.policy": "compact"})
-
-    again = PartitionLog(path)
-    assert [key for _, key, _ in kept(again)] == [b"a", b"b", b"a"]
-    again.close()
-
-
-def test_compaction_forgets_old_tombstones_only(path):
-    """A tombstone stays for a day, so that readers learn of it, and goes then."""
-    log = PartitionLog(path)
-    append(log, batch((b"old", None), time_ms=NOW_MS - 2 * DAY_MS))
-    append(log, batch((b"new", None)))
-    append(log, batch((b"x", b"1")))
-    log.close()
-
-    clean(path, {"cleanup.policy": "compact"})
-
-    again = PartitionLog(path)
-    assert [key for _, key, _ in kept(again)] == [b"new", b"x"]
-    again.close()
-
-
-def test_cleaning_keeps_a_living_producers_last_batch(path):
-    """A producer that is still there after cleaning goes on with its next sequence number."""
-    log = PartitionLog(path)
-    append(log, batch((b"a", b"1"), producer=(7, 0, 0)))
-    append(log, batch((b"a", b"2"), producer=(7, 0, 1)))
-    append(log, batch((b"a", b"3"), producer=(8, 0, 0)))
-    log.close()
-
-    clean(path, {"cleanup.policy": "compact"})
-    again = PartitionLog(path)
-
-    assert [value for _, _, value in kept(again)] == [b"2", b"3"]
-    assert append(again, batch((b"a", b"4"), producer=(7, 0, 2))) == 3
-    again.close()
-
-
-def test_retention_drops_what_is_too_old(path):
-    """Batches older than retention.ms go; -1 keeps them for ever, and a compacted topic too."""
-    log = PartitionLog(path)
-    append(log, batch((b"a", b"old"), time_ms=NOW_MS - 10 * DAY_MS))
-    append(log, batch((b"b", b"new")))
-    log.close()
-
-    for configs in (
-        {"cleanup.policy": "delete", "retention.ms": "-1"},
-        {"cleanup.policy": "compact", "retention.ms": str(DAY_MS)},
-    ):
-        clean(path, configs)
-        unchanged = PartitionLog(path)
-        assert unchanged.first_offset == 0
-        unchanged.close()
-    clean(path, {"cleanup.policy": "delete", "retention.ms": str(DAY_MS)})
-
-    shortened = PartitionLog(path)
-    assert kept(shortened) == [(1, b"b", b"new")]
-    shortened.close()
 
 
 def test_topics_stay_and_a_recreated_one_is_empty(tmp_path):
@@ -265,25 +155,6 @@ def test_topics_stay_and_a_recreated_one_is_empty(tmp_path):
     topics.close()
 
 
-def test_a_log_that_has_doubled_is_compacted_under_its_readers(tmp_path):
-    """A compacted topic is cleaned while the broker runs; offsets, later appends and waiting readers go on."""
-    topics = Topics(tmp_path)
-    topics.create("t", 1, {"cleanup.policy": "compact"})
-    log = topics.topics["t"].logs[0]
-    for number in range(50):
-        append(log, batch((b"k", b"%d" % number)))
-
-    topics.clean_grown(size_bytes_min=1 << 20)
-    before = log.size_bytes
-    topics.clean_grown(size_bytes_min=0)
-
-    assert log.size_bytes < before
-    assert kept(log) == [(49, b"k", b"49")]
-    assert append(log, batch((b"k", b"50"))) == 50
-    assert log.read(0, 1 << 20) == log.read(49, 1 << 20)
-    topics.close()
-
-
 @pytest.mark.parametrize(
     ("name", "partitions", "configs", "code"),
     [
@@ -293,6 +164,7 @@ def test_a_log_that_has_doubled_is_compacted_under_its_readers(tmp_path):
         ("u", 0, {}, "partitions"),
         ("u", 1, {"cleanup.policy": "shred"}, "config"),
         ("u", 1, {"retention.ms": "a week"}, "config"),
+        ("u", 1, {"min.cleanable.dirty.ratio": "half"}, "config"),
     ],
 )
 def test_a_topic_that_cannot_be_is_refused(tmp_path, name, partitions, configs, code):

@@ -1,5 +1,3 @@
-import json
-
 import pytest
 
 from pipeline.codec.states import HEAD, IDENTITIES, parse_part
@@ -7,27 +5,6 @@ from pipeline.domain.catalog import Allowance, Budget
 from pipeline.rating.ledger import Ledger
 from tests.domain.world import World
 from tests.rating.support import event, record
-
-
-def test_what_an_owner_wrote_that_was_one_no_more_is_passed_over() -> None:
-    """A changelog record of an older version behind a newer one changes nothing: no line number comes twice."""
-    catalog = World().catalog
-    owner = Ledger(catalog)
-    owner.rate(record(0, [event("a")]))
-    old = owner.take_effects().states[0]
-    owner.rate(record(1, [event("b")]))
-    new = owner.take_effects().states[0]
-    recovered = Ledger(catalog)
-
-    for changed in (old, new, old):
-        for key, value in changed.records:
-            recovered.restore(key, value, changed.version)
-    recovered.rate(record(1, [event("b")]))
-    recovered.rate(record(2, [event("b"), event("c")]))
-    effects = recovered.take_effects()
-
-    assert [json.loads(line)["seq"] for line in effects.lines] == [3]
-    assert effects.duplicates == 1
 
 
 def test_a_state_whose_head_is_missing_stops_the_worker() -> None:
@@ -39,7 +16,7 @@ def test_a_state_whose_head_is_missing_stops_the_worker() -> None:
     recovered = Ledger(catalog)
     for key, value in changed.records:
         if parse_part(key).kind != HEAD:
-            recovered.restore(key, value, changed.version)
+            recovered.restore(key, value)
 
     with pytest.raises(ValueError, match="not whole"):
         recovered.rate(record(1, [event("b")]))

@@ -31,10 +31,7 @@ def rounds_of(records: list[Record], rng: Random, most: int) -> list[list[Record
 
 def states_of(ledger: Ledger) -> dict[str, CustomerState]:
     """Return all customers' states, without the identities that the horizon has passed."""
-    rater = ledger._rater
-    for name in list(rater._stored):
-        rater._customer(name)
-    states = {name: customer.state for name, customer in rater._customers.items()}
+    states = {name: ledger.state_of(name) for name in ledger.customers()}
     for state in states.values():
         horizon = state.watermark_ms - HORIZON_MS
         state.identities = {key: known for key, known in state.identities.items() if known.accepted_ms >= horizon}
@@ -164,7 +161,7 @@ def test_everything_of_a_customer_sits_in_one_entry(seed: int) -> None:
             ledger.rate(each)
         states = ledger.take_effects().states
         assert len({changed.customer for changed in states}) == len(states)
-        for name, entry, _ in states:
+        for name, entry in states:
             parts = [parse_part(key) for key, value in entry if value is not None]
             assert {part.customer for part in parts} == {name}
             assert len(set(parts)) == len(parts)

@@ -1,6 +1,5 @@
-"""A broker of its own for each test of the sink."""
+"""An empty broker of its own for each test of the sink, which runs on every broker at hand."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,19 +8,21 @@ import pytest_asyncio
 from clickhouse_connect.driver.client import Client
 
 from pipeline.settings import Settings, load_settings
-from tests.fixtures.servers import broker_server
+from tests.fixtures.brokers import BROKERS, broker_of_kind
 from tests.sink.support import Feed
 
 
-@pytest_asyncio.fixture
-async def feed(tmp_path: Path) -> AsyncIterator[Feed]:
+@pytest_asyncio.fixture(params=BROKERS)
+async def feed(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Feed]:
     """Give a broker with empty topics."""
-    server = await broker_server(tmp_path / "broker").started()
-    feed = Feed(server.address)
-    await feed.open()
-    yield feed
-    await feed.close()
-    await asyncio.to_thread(server.stop)
+    server = await broker_of_kind(request.param, tmp_path / "broker").started()
+    try:
+        feed = Feed(server.address)
+        await feed.open()
+        yield feed
+        await feed.close()
+    finally:
+        server.kill()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ class StubLedger(Ledger):
         self._events = 0
         self._pause_s = float(os.environ.get("STUB_PAUSE_S", "0"))
 
-    def restore(self, key: bytes, value: bytes | None, version: int = 0) -> None:  # noqa: ARG002
+    def restore(self, key: bytes, value: bytes | None) -> None:
         if value is None:
             self.customers.pop(key.decode(), None)
         else:
@@ -56,10 +56,7 @@ class StubLedger(Ledger):
 
     def take_effects(self) -> Effects:
         states = [
-            ChangedState(
-                name, [(name.encode(), json.dumps(self.customers[name]).encode())], self.customers[name]["seq"]
-            )
-            for name in self._touched
+            ChangedState(name, [(name.encode(), json.dumps(self.customers[name]).encode())]) for name in self._touched
         ]
         effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, 0)
         self._events = 0

@@ -10,10 +10,12 @@ from faust.tables.recovery import RebalanceAgain
 from faust.types import TP
 from faust.types.tuples import Message
 
+from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.settings import load_settings
 from pipeline.stream.app import WorkerApp, create_app
 from pipeline.stream.bundles import Bundle, bundle_message
+from pipeline.stream.holdings import Holding
 from pipeline.stream.names import worker_name
 from pipeline.stream.topics import STATES_TOPIC, TopicError
 from tests.fixtures.servers import broker_server
@@ -99,9 +101,12 @@ class Recorder:
 
 
 class RecordedConsumer(Recorder):
-    async def seek_to_work(self) -> tuple[dict, dict]:
+    async def seek_to_work(self, done: dict[int, Positions]) -> tuple[dict, dict]:
         self._calls.append("seek_to_work")
-        return {EVENTS_0: 5}, {EVENTS_0: 1}
+        return {TP(EVENTS_TOPIC, partition): of.events for partition, of in done.items()}, {}
+
+    async def pause_at_broker(self, _: set[TP]) -> None:
+        self._calls.append("pause_at_broker")
 
 
 def recorded_app(revocations: int) -> tuple[WorkerApp, list[str]]:
@@ -112,19 +117,23 @@ def recorded_app(revocations: int) -> tuple[WorkerApp, list[str]]:
     app.__dict__["flow_control"] = Recorder(calls)
     app.__dict__["_fetcher"] = SimpleNamespace(maybe_start=lambda: asyncio.sleep(0))
     app.rounds = Recorder(calls)
+    app.holdings.__dict__["_held"] = {0: Holding(0, StubLedger(), Recorder(calls))}
+    app.holdings[0].positions, app.holdings[0].recovered = Positions(5, 0), True
+    app.tables.recovery.active_tps = {TP(STATES_TOPIC, 0)}
     return app, calls
 
 
 async def test_seeks_before_it_resumes():
-    """Partitions are sought, queues cleared, and only then resumed; Faust resumes first and loses what comes in between.
+    """Queues are cleared, partitions are sought, and only then resumed; Faust resumes first and loses what comes in between.
 
     https://github.com/faust-streaming/faust/issues/596
     """
     app, calls = recorded_app(revocations=2)
 
-    await app.tables.recovery._resume(7, revocations=2)
+    await app.tables.recovery._recover(7, revocations=2)
 
-    assert calls == ["seek_to_work", "resume", "begin", "resume_partitions", "resume_flow"]
+    order = ["pause_at_broker", "resume", "resume_flow", "seek_to_work", "begin", "resume_partitions"]
+    assert calls[: len(order)] == order
 
 
 async def test_an_outdated_recovery_resumes_nothing():
@@ -132,9 +141,10 @@ async def test_an_outdated_recovery_resumes_nothing():
     app, calls = recorded_app(revocations=3)
 
     with pytest.raises(RebalanceAgain):
-        await app.tables.recovery._resume(7, revocations=2)
+        await app.tables.recovery._recover(7, revocations=2)
 
-    assert calls == ["seek_to_work"]
+    assert "begin" not in calls
+    assert "resume_partitions" not in calls
 
 
 async def test_needs_its_topics(tmp_path):

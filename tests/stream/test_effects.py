@@ -1,8 +1,10 @@
 """The records that carry a round's effects."""
 
 import pytest
+from aiokafka.errors import ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.observe.counters import COUNTERS, Counters
 from pipeline.rating.ledger import ChangedState, DeadLetter, Effects
@@ -10,8 +12,8 @@ from pipeline.settings import load_settings
 from pipeline.stream.effects import (
     BATCH_BYTES_MAX,
     LINES_VALUE_BYTES,
-    EffectWriter,
     OutRecord,
+    PartitionWriter,
     StateTooLargeError,
     dead_letter_record,
     line_records,
@@ -22,7 +24,13 @@ class FakeProducer:
     """Keeps the batches that would be sent."""
 
     def __init__(self) -> None:
-        self.sent: list[tuple[str, int, BatchBuilder]] = []
+        self.sent: list[tuple[str, int, BatchBuilder] | str] = []
+
+    async def begin_transaction(self) -> None:
+        self.sent.append("begin")
+
+    async def commit_transaction(self) -> None:
+        self.sent.append("commit")
 
     def create_batch(self) -> BatchBuilder:
         return BatchBuilder(BATCH_BYTES_MAX, 0)
@@ -36,15 +44,15 @@ class FakeProducer:
         return acknowledged()
 
 
-def new_writer() -> tuple[EffectWriter, FakeProducer]:
-    writer = EffectWriter(load_settings(), Counters())
+def new_writer() -> tuple[PartitionWriter, FakeProducer]:
+    writer = PartitionWriter(load_settings(), Counters(), 1)
     writer._producer = FakeProducer()
     return writer, writer._producer
 
 
 def states(*customers: tuple[str, list[int]]) -> Effects:
     parts = [
-        ChangedState(name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)], 1)
+        ChangedState(name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)])
         for name, sizes in customers
     ]
     return Effects([], [], [], parts, 0, 0)
@@ -103,12 +111,50 @@ async def test_a_customers_state_is_never_split():
     writer, producer = new_writer()
     third = BATCH_BYTES_MAX // 3
 
-    await writer.write_states(1, states(("a", [third, third // 2]), ("b", [10]), ("c", [third, third]), ("d", [5, 5])))
+    await writer.write(
+        states(("a", [third, third // 2]), ("b", [10]), ("c", [third, third]), ("d", [5, 5])), Positions(5, 6)
+    )
 
-    assert [(topic, partition, batch.record_count()) for topic, partition, batch in producer.sent] == [
+    assert [(topic, partition, batch.record_count()) for topic, partition, batch in producer.sent[1:-1]] == [
         ("usage.states", 1, 3),
-        ("usage.states", 1, 4),
+        ("usage.states", 1, 5),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_round_is_one_transaction():
+    """Lines, alerts, dead letters, states and positions lie between one begin and one commit."""
+    writer, producer = new_writer()
+    letter = DeadLetter(Record(EVENTS_TOPIC, 1, 4, 0, None, None), None, "malformed", "m", b"")
+    changed = [ChangedState("a", [(b"a", b"1")])]
+
+    await writer.write(Effects([b"{}"], [letter], [(b"a", b"{}")], changed, 1, 0), Positions(5, 0))
+
+    begin, *sends, commit = producer.sent
+    assert (begin, commit) == ("begin", "commit")
+    assert sorted((topic, batch.record_count()) for topic, _, batch in sends) == [
+        ("usage.alerts", 1),
+        ("usage.dead-letter", 1),
+        ("usage.lines", 1),
+        ("usage.states", 2),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_transaction_that_failed_is_not_committed():
+    """When a send fails the error goes up; nothing is committed and nothing counted."""
+    writer, producer = new_writer()
+
+    async def refused(*_: object, **__: object) -> None:
+        raise ProducerFenced
+
+    producer.send_batch = refused
+
+    with pytest.raises(ProducerFenced):
+        await writer.write(states(("a", [1])), Positions(1, 1))
+
+    assert producer.sent == ["begin"]
+    assert writer._counters.shown() == {}
 
 
 @pytest.mark.asyncio
@@ -117,9 +163,9 @@ async def test_a_state_that_fits_no_batch_is_an_error():
     writer, producer = new_writer()
 
     with pytest.raises(StateTooLargeError, match=r"customer .a..*worker_round_bytes_max"):
-        await writer.write_states(0, states(("a", [BATCH_BYTES_MAX // 2, BATCH_BYTES_MAX // 2])))
+        await writer.write(states(("a", [BATCH_BYTES_MAX // 2, BATCH_BYTES_MAX // 2])), Positions(1, 1))
 
-    assert producer.sent == []
+    assert producer.sent == ["begin"]
 
 
 @pytest.mark.parametrize("record", [OutRecord(b"k", b"v" * 5000, []), OutRecord(None, None, [("name", b"v" * 40)] * 5)])

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 from faust.types import TP
 
+from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import Effects
 from pipeline.settings import load_settings
+from pipeline.stream.holdings import Holding
 from pipeline.stream.merge import Merge
 from pipeline.stream.rounds import ROUND_EVENTS_MAX, Desk, Rounds
 
@@ -37,11 +39,8 @@ class Journal:
     def __init__(self) -> None:
         self.entries: list[tuple[str, int]] = []
 
-    async def write_outputs(self, _: int, effects: Effects) -> None:
-        self.entries.append(("outputs", effects.events))
-
-    async def write_states(self, _: int, effects: Effects) -> None:
-        self.entries.append(("states", effects.events))
+    async def write(self, effects: Effects, positions: Positions) -> None:
+        self.entries.append((f"written up to {positions.events}", effects.events))
 
     def settle(self, tp: TP, offset: int) -> None:
         if tp.topic == EVENTS_TOPIC:
@@ -52,19 +51,25 @@ class Journal:
 
 
 async def test_a_round_of_many_events_is_written_in_pieces_and_settled_once() -> None:
-    """What is pending stays bounded however many events a record holds; outputs come before states, settling last."""
+    """What is pending stays bounded however many events a record holds; each piece says how far it goes."""
     journal = Journal()
     app: Any = SimpleNamespace(settings=load_settings(), counters=Counters(), consumer=journal)
-    rounds = Rounds(app)
-    rounds._writer = journal  # type: ignore[assignment]
+    holding = Holding(0, BusyLedger(), journal)  # type: ignore[arg-type]
+    holding.positions = Positions(0, 0)
     merge = Merge(0, 0, 0, 0.0, 0.0)
-    desk = Desk(0, merge, BusyLedger(), {})  # type: ignore[arg-type]
-    records = [Record(EVENTS_TOPIC, 0, offset, 1, b"acme", b"[]") for offset in range(5)]
-    merge.events.add(0, records, 5, time.monotonic())
+    desk = Desk(holding, merge, {})
+    merge.events.add(
+        0, [Record(EVENTS_TOPIC, 0, offset, 1, b"acme", b"[]") for offset in range(5)], 6, time.monotonic()
+    )
+    records = [merge.events.pop() for _ in range(5)]
 
-    await rounds._round(desk, records)
+    await Rounds(app)._round(desk, records)
 
-    piece = [("outputs", ROUND_EVENTS_MAX), ("states", ROUND_EVENTS_MAX)]
-    assert journal.entries[:-1] == [*piece, *piece, ("outputs", 10_000), ("states", 10_000)]
-    assert journal.entries[-1][0] == "settled"
+    assert journal.entries == [
+        ("written up to 2", ROUND_EVENTS_MAX),
+        ("written up to 4", ROUND_EVENTS_MAX),
+        ("written up to 6", 10_000),
+        ("settled", 6),
+    ]
+    assert holding.positions == Positions(6, 0)
     assert {tp.topic for tp, _ in desk.sides()} == {EVENTS_TOPIC, GRANTS_TOPIC}

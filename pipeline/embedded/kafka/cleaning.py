@@ -1,105 +1,149 @@
-"""Compact or shorten a partition's file while nobody has it open.
+"""Compact or shorten a partition's log while it is being written and read.
 
-Compaction takes away whole batches of which every record has a later one with its key (or is a tombstone of more than
-a day); it never rewrites a batch. The newest batch always stays, so offsets go on where they were, and so does the
-newest of each producer that was there in the last day, so that its sequence numbers go on.
+What was there when cleaning began, up to the last stable offset, is written to a second file: in small steps, so that
+requests are answered in between. Then what came since is copied after it, and the files change places.
+
+Compaction takes away every record that a later one with its key replaces, tombstones that are old, and what belongs to
+an aborted transaction. A batch that keeps some of its records keeps its offsets, producer and sequence; one without
+records goes, unless it is the newest of a producer that was there in the last day (so that its sequence numbers go on
+after a restart too). A marker goes when nothing of its transaction is left before it. The newest batch of the log always
+stays, so that offsets go on. Records without a key stay.
 """
 
-import mmap
-import os
+import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
 
 from aiokafka.errors import UnsupportedCodecError
 
-from pipeline.embedded.kafka.batches import Batch, read_header, records_of
+from pipeline.embedded.kafka.batches import Batch, records_of
+from pipeline.embedded.kafka.index import AbortedReading
+from pipeline.embedded.kafka.log import PartitionLog
+from pipeline.embedded.kafka.replacement import with_records
 
 _DAY_MS = 24 * 3600 * 1000
-_Rule = Callable[[Batch, bytes], bool]
+_WORK_SECONDS_MAX = 0.002
+"""How long cleaning holds the event loop before it lets requests through for as long."""
 
 
-def clean(path: Path, configs: Mapping[str, str]) -> None:
-    """Apply `cleanup.policy` and `retention.ms` of a topic to the file of one of its partitions."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with (
-        path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
-        memoryview(mapped) as data,
-    ):
-        batches = list(_batches(data))
-        if not batches:
-            return
-        rules = _rules(data, batches, configs)
-        if not rules:
-            return
-        fixed = _last_positions(batches)
-        kept = [
-            (at, batch)
-            for at, batch in batches
-            if at in fixed or all(rule(batch, bytes(data[at : at + batch.size])) for rule in rules)
-        ]
-        if len(kept) < len(batches):
-            _rewrite(path, data, kept)
-
-
-def _rules(data: memoryview, batches: list[tuple[int, Batch]], configs: Mapping[str, str]) -> list[_Rule]:
-    """Return what must hold for a batch to be kept."""
+async def clean(log: PartitionLog, configs: Mapping[str, str]) -> None:
+    """Apply `cleanup.policy`, `delete.retention.ms` and `retention.ms` of its topic to a log."""
     policy = {word.strip() for word in configs.get("cleanup.policy", "delete").split(",")}
-    retention_ms = int(configs.get("retention.ms", "-1"))
-    now_ms = int(time.time() * 1000)
-    rules: list[_Rule] = []
+    now_ms = time.time_ns() // 1_000_000
     if "compact" in policy:
-        newest = _newest_offsets(data, batches)
-        rules.append(lambda batch, raw: _is_needed(batch, raw, newest, now_ms))
+        tombstones_from_ms = now_ms - int(configs.get("delete.retention.ms", _DAY_MS))
+        await _compact(log, now_ms - _DAY_MS, tombstones_from_ms)
+    retention_ms = int(configs.get("retention.ms", "-1"))
     if "delete" in policy and retention_ms >= 0:
-        rules.append(lambda batch, _: batch.max_time_ms >= now_ms - retention_ms)
-    return rules
+        await _shorten(log, now_ms - retention_ms)
 
 
-def _batches(data: memoryview) -> Iterator[tuple[int, Batch]]:
-    at = 0
-    while (batch := read_header(data, at)) is not None:
-        yield at, batch
-        at += batch.size
+class _Stored(NamedTuple):
+    """One batch as it lies in the file."""
+
+    batch: Batch
+    raw: bytes
+    appended_ms: int
+    """It was appended then or later: the latest time of all batches up to it."""
+    aborted: bool
+    """Whether it is data of a transaction that was aborted."""
 
 
-def _last_positions(batches: list[tuple[int, Batch]]) -> set[int]:
-    now_ms = int(time.time() * 1000)
-    recent = {batch.producer_id: at for at, batch in batches if batch.max_time_ms >= now_ms - _DAY_MS}
-    return {batches[-1][0], *recent.values()}
+class _Newest(NamedTuple):
+    """What the first reading finds out."""
+
+    of_key: dict[bytes, int]
+    """The offset of each key's newest record."""
+    data_of_producer: dict[int, int]
+    """The offset of the newest batch of each producer of the last day."""
+    marker_of_producer: dict[int, int]
 
 
-def _newest_offsets(data: memoryview, batches: list[tuple[int, Batch]]) -> dict[bytes, int]:
-    newest: dict[bytes, int] = {}
-    for at, batch in batches:
+async def _compact(log: PartitionLog, producers_from_ms: int, tombstones_from_ms: int) -> None:
+    end = log.cleanable_bytes()
+    newest = await _find_newest(log, end, producers_from_ms)
+    replacement = log.begin_replacement()
+    try:
+        left_of_producer: set[int] = set()  # who has data in the replacement that no marker follows yet
+        async for stored in _stored(log, end):
+            batch = stored.batch
+            if batch.is_control:
+                is_newest = newest.marker_of_producer.get(batch.producer_id) == batch.base_offset
+                if is_newest or batch.producer_id in left_of_producer:
+                    replacement.add(stored.raw)
+                left_of_producer.discard(batch.producer_id)
+                continue
+            kept = _kept_of(stored, newest, tombstones_from_ms)
+            if kept is not None:
+                replacement.add(kept)
+                left_of_producer.add(batch.producer_id)
+        await log.replace(replacement, end)
+    except BaseException:
+        replacement.discard()
+        raise
+
+
+async def _find_newest(log: PartitionLog, end: int, producers_from_ms: int) -> _Newest:
+    newest = _Newest({}, {}, {})
+    async for stored in _stored(log, end):
+        batch = stored.batch
+        if batch.producer_id >= 0 and stored.appended_ms >= producers_from_ms:
+            of_producer = newest.marker_of_producer if batch.is_control else newest.data_of_producer
+            of_producer[batch.producer_id] = batch.base_offset
+        if batch.is_control or stored.aborted:
+            continue
         try:
-            for record in records_of(bytes(data[at : at + batch.size])):
+            for record in records_of(stored.raw):
                 if record.key is not None:
-                    newest[record.key] = record.offset
+                    newest.of_key[record.key] = record.offset
         except UnsupportedCodecError:
             continue
     return newest
 
 
-def _is_needed(batch: Batch, raw: bytes, newest: Mapping[bytes, int], now_ms: int) -> bool:
-    old = batch.max_time_ms < now_ms - _DAY_MS
+def _kept_of(stored: _Stored, newest: _Newest, tombstones_from_ms: int) -> bytes | None:
+    """Return what stays of a batch of data: all of it, a batch with fewer records, or nothing."""
+    batch, raw = stored.batch, stored.raw
+    old = stored.appended_ms < tombstones_from_ms
+    kept: set[int] = set()
     try:
-        for record in records_of(raw):
-            is_newest = record.key is None or newest[record.key] == record.offset
-            if is_newest and not (old and record.value is None):
-                return True
+        if not stored.aborted:
+            for record in records_of(raw):
+                is_newest = record.key is None or newest.of_key[record.key] == record.offset
+                if is_newest and not (old and record.value is None):
+                    kept.add(record.offset)
+        if len(kept) == batch.record_count > 0:
+            return raw
+        if kept or newest.data_of_producer.get(batch.producer_id) == batch.base_offset:
+            return with_records(raw, batch, kept)
     except UnsupportedCodecError:
-        return True
-    return False
+        return raw
+    return None
 
 
-def _rewrite(path: Path, data: memoryview, kept: list[tuple[int, Batch]]) -> None:
-    fresh = path.with_suffix(".cleaned")
-    with fresh.open("wb") as out:
-        for at, batch in kept:
-            out.write(data[at : at + batch.size])
-        out.flush()
-        os.fsync(out.fileno())
-    fresh.replace(path)
+async def _shorten(log: PartitionLog, from_ms: int) -> None:
+    """Take away the oldest batches as long as they are older than `from_ms`, and copy the others."""
+    end = log.cleanable_bytes()
+    begin = min(end, log.bytes_before(from_ms))
+    if begin == 0:
+        return
+    replacement = log.begin_replacement()
+    try:
+        async for stored in _stored(log, end, begin):
+            replacement.add(stored.raw)
+        await log.replace(replacement, end)
+    except BaseException:
+        replacement.discard()
+        raise
+
+
+async def _stored(log: PartitionLog, end: int, begin: int = 0) -> AsyncIterator[_Stored]:
+    """Yield the batches between two positions of the file, at a pace that leaves time for requests."""
+    aborted, appended_ms, since = AbortedReading(log.aborted()), 0, time.monotonic()
+    for batch, raw in log.stored(begin, end):
+        appended_ms = max(appended_ms, batch.max_time_ms)
+        yield _Stored(batch, raw, appended_ms, aborted.has(batch))
+        if time.monotonic() - since > _WORK_SECONDS_MAX:
+            await asyncio.sleep(_WORK_SECONDS_MAX)
+            since = time.monotonic()

@@ -149,15 +149,4 @@ DATA_APIS: list[Api] = [
         ]
         throttle_time_ms i32 1+""",
     ),
-    api(
-        22,
-        "init_producer_id",
-        (0, 1),
-        """transactional_id string
-        transaction_timeout_ms i32""",
-        """throttle_time_ms i32
-        error_code i16
-        producer_id i64
-        producer_epoch i16""",
-    ),
 ]

@@ -52,7 +52,7 @@ GROUP_APIS: list[Api] = [
     api(
         10,
         "find_coordinator",
-        (0, 1),
+        (0, 2),
         """key string
         key_type i8 1+""",
         """throttle_time_ms i32 1+

@@ -266,9 +266,7 @@ class Groups:
         """Return a group, which is made when it is not there."""
         return self.groups.setdefault(group_id, Group())
 
-    async def evict_forever(self, pause_s: float) -> None:
-        """Look for silent members every `pause_s` seconds."""
-        while True:
-            await asyncio.sleep(pause_s)
-            for group in self.groups.values():
-                group.expire(self._now())
+    def expire(self) -> None:
+        """Evict silent members, and end rebalances that wait for too long."""
+        for group in self.groups.values():
+            group.expire(self._now())

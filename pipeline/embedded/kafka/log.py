@@ -1,4 +1,4 @@
-"""Keep one partition: an append-only file of record batches, its index in memory, and its idempotent producers.
+"""Keep one partition: an append-only file of record batches, with its index in memory.
 
 A batch is handed to the operating system before it is acknowledged, so that it outlives the death of this process, as
 with Apache Kafka; like there, only the death of the machine can lose what was not flushed yet.
@@ -7,42 +7,29 @@ with Apache Kafka; like there, only the death of the machine can lose what was n
 import asyncio
 import mmap
 import os
-from array import array
-from bisect import bisect_left
-from collections import deque
-from collections.abc import Callable
+import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from aiokafka.errors import UnsupportedCodecError
 
-from pipeline.embedded.kafka.batches import Batch, is_intact, place, read_header, records_of
+from pipeline.embedded.kafka.batches import Batch, is_abort, is_intact, marker, place, read_header, records_of
+from pipeline.embedded.kafka.index import Aborted, Index
+from pipeline.embedded.kafka.replacement import Replacement
 
-_BATCHES_REMEMBERED = 5
-_SEQUENCES = 1 << 31
-_NO_PRODUCER = -1
-
-
-class SequenceError(ValueError):
-    """A batch of an idempotent producer that does not follow its last one."""
+_COPIED_BYTES = 1 << 20
 
 
-class FencedError(ValueError):
-    """A batch of an idempotent producer that a newer epoch has replaced."""
+class Chunk(NamedTuple):
+    """Whole batches that were read, and the transactions aborted among them."""
+
+    data: bytes
+    aborted: list[Aborted]
 
 
-class _Sent(NamedTuple):
-    first_sequence: int
-    last_sequence: int
-    base_offset: int
-
-
-class _Producer:
-    """The last batches of one idempotent producer in one partition."""
-
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
-        self.sent: deque[_Sent] = deque(maxlen=_BATCHES_REMEMBERED)
+class ClosedError(Exception):
+    """The log was closed, because its topic was deleted."""
 
 
 class PartitionLog:
@@ -52,25 +39,32 @@ class PartitionLog:
         """Open the file, which is made when it is not there; a batch cut by a crash at its end is taken off."""
         self._path = path
         self._waiting: set[asyncio.Future[None]] = set()
-        self._open()
-
-    def _open(self) -> None:
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-        self._bases, self._lasts, self._times, self._positions = (array("q") for _ in range(4))
-        self.size_bytes = 0
-        self._producers: dict[int, _Producer] = {}
+        self._waiting_stable: set[asyncio.Future[None]] = set()
+        self.closed = False
+        path.with_suffix(".cleaned").unlink(missing_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._index = Index()
         self._recover()
-        self.size_bytes_when_opened = self.size_bytes
 
     @property
     def first_offset(self) -> int:
         """The offset of the oldest record kept."""
-        return self._bases[0] if self._bases else 0
+        return self._index.first_offset
 
     @property
     def end_offset(self) -> int:
         """The offset that the next record will get."""
-        return self._lasts[-1] + 1 if self._lasts else 0
+        return self._index.end_offset
+
+    @property
+    def stable_offset(self) -> int:
+        """The last stable offset: every transaction below it is ended."""
+        return self._index.stable_offset
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of the file."""
+        return self._index.size_bytes
 
     def append(self, records: memoryview, batch: Batch) -> int:
         """Append one checked batch and return the offset of its first record; a repeated one is kept once.
@@ -80,120 +74,159 @@ class PartitionLog:
             FencedError: its producer's epoch is over.
 
         """
-        earlier = self._earlier(batch)
-        if earlier is not None:
-            return earlier
-        base = self.end_offset
-        data = place(records, base)
-        if os.write(self._file, data) != len(data):
-            os.ftruncate(self._file, self.size_bytes)
-            raise OSError("the disk is full")
-        self._index(batch._replace(base_offset=base, last_offset=base + batch.record_count - 1))
-        self._wake()
-        return base
+        earlier = self._index.producers.earlier(batch)
+        return self._write(records, batch) if earlier is None else earlier
 
-    def read(self, offset: int, bytes_max: int) -> bytes:
-        """Return whole batches from the one that holds `offset`, up to `bytes_max`, but at least one."""
-        first = bisect_left(self._lasts, offset)
-        if first == len(self._lasts):
-            return b""
-        start = self._positions[first]
-        after = bisect_left(self._positions, start + bytes_max + 1)
-        end = self._end_of(after - 1)
-        if end - start > bytes_max and after - 1 > first:
-            end = self._positions[after - 1]
-        return os.pread(self._file, end - start, start)
+    def open_transactions(self) -> list[tuple[int, int]]:
+        """Return producer id and epoch of each transaction that has records here and is not ended."""
+        return [(producer_id, self._index.producers.epoch(producer_id)) for producer_id in self._index.open]
 
-    def bytes_from(self, offset: int) -> int:
+    def end_transaction(self, producer_id: int, epoch: int, *, commit: bool) -> None:
+        """Append the marker that ends a producer's transaction here."""
+        records = marker(producer_id, epoch, commit=commit, time_ms=time.time_ns() // 1_000_000)
+        batch = read_header(records, 0)
+        assert batch is not None
+        self._write(records, batch, aborts=not commit)
+
+    def read(self, offset: int, bytes_max: int, *, committed: bool = False) -> Chunk:
+        """Return whole batches from the one that holds `offset`, up to `bytes_max`, but at least one.
+
+        With `committed`: only what is below the last stable offset, and the aborted transactions to leave out.
+        """
+        index = self._index
+        batches = index.batches_within(offset, index.stable_offset if committed else index.end_offset, bytes_max)
+        if not batches:
+            return Chunk(b"", [])
+        start = index.positions[batches[0]]
+        data = os.pread(self._file, index.end_of(batches[-1]) - start, start)
+        if not committed or not index.aborted:
+            return Chunk(data, [])
+        return Chunk(data, index.aborted_within(offset, index.lasts[batches[-1]] + 1))
+
+    def bytes_from(self, offset: int, *, committed: bool = False) -> int:
         """Return how many bytes there are to read from `offset`."""
-        first = bisect_left(self._lasts, offset)
-        return 0 if first == len(self._lasts) else self.size_bytes - self._positions[first]
+        index = self._index
+        return index.bytes_within(offset, index.stable_offset if committed else index.end_offset)
 
     def offset_at(self, time_ms: int) -> tuple[int, int] | None:
         """Return offset and time of the first record at or after `time_ms`; None when there is none."""
-        for number, newest in enumerate(self._times):
-            if newest >= time_ms:
-                return self._first_at(number, time_ms)
+        for number, newest in enumerate(self._index.times):
+            if newest >= time_ms and (found := self._first_at(number, time_ms)) is not None:
+                return found
         return None
 
-    def next_append(self) -> asyncio.Future[None]:
-        """Return a future that is done when something is appended; cancel it when it is not wanted any more."""
+    def next_append(self, *, committed: bool = False) -> asyncio.Future[None]:
+        """Return a future that is done when there is more to read; cancel it when it is not wanted any more."""
         future = asyncio.get_running_loop().create_future()
-        self._waiting.add(future)
-        future.add_done_callback(self._waiting.discard)
+        waiting = self._waiting_stable if committed else self._waiting
+        waiting.add(future)
+        future.add_done_callback(waiting.discard)
         return future
 
-    def rewrite(self, change: Callable[[Path], None]) -> None:
-        """Let `change` alter the file, and open it again; offsets and readers are not disturbed."""
-        self.close()
-        try:
-            change(self._path)
-        finally:
-            self._open()
+    def aborted(self) -> list[Aborted]:
+        """Return the transactions that were aborted."""
+        return self._index.aborted
+
+    def cleanable_bytes(self) -> int:
+        """Return how much of the file may be cleaned: what is below the last stable offset, without the last batch."""
+        return self._index.cleanable_bytes
+
+    def bytes_before(self, time_ms: int) -> int:
+        """Return how much of the file's beginning has nothing but batches older than `time_ms`."""
+        index = self._index
+        first = next((number for number, newest in enumerate(index.times) if newest >= time_ms), len(index.times))
+        return index.positions[first] if first < len(index.times) else index.size_bytes
+
+    def stored(self, begin: int, end: int) -> Iterator[tuple[Batch, bytes]]:
+        """Yield the batches that lie between two positions of the file, where batches begin.
+
+        Raises:
+            ClosedError: the log was closed meanwhile.
+
+        """
+        while begin < end:
+            if self.closed:
+                raise ClosedError
+            after = min(end, self._index.position_after(begin, _COPIED_BYTES))
+            data, at = os.pread(self._file, after - begin, begin), 0
+            while (batch := read_header(data, at)) is not None:
+                yield batch, data[at : at + batch.size]
+                at += batch.size
+            begin = after
+
+    def begin_replacement(self) -> Replacement:
+        """Return an empty file that can take the place of this log's."""
+        return Replacement(self._path)
+
+    async def replace(self, replacement: Replacement, end: int) -> None:
+        """Take a replacement of what was before the position `end`, and what came after it meanwhile.
+
+        Raises:
+            ClosedError: the log was closed meanwhile.
+            OSError: the disk is full; the log stays as it is.
+
+        """
+        while self.size_bytes - end > _COPIED_BYTES:
+            after = self._index.position_after(end, _COPIED_BYTES)
+            self._copy(end, after, replacement)
+            await asyncio.sleep(0)
+            end = after
+        await asyncio.to_thread(os.fsync, replacement.file)
+        self._copy(end, self.size_bytes, replacement)
+        replacement.install(self._path)
+        os.close(self._file)
+        replacement.index.producers = self._index.producers  # it knows all their last batches
+        self._file, self._index = replacement.file, replacement.index
 
     def close(self) -> None:
         """Flush to the disk and close."""
+        self.closed = True
         os.fsync(self._file)
         os.close(self._file)
 
-    def _first_at(self, number: int, time_ms: int) -> tuple[int, int]:
-        start = self._positions[number]
-        data = os.pread(self._file, self._end_of(number) - start, start)
+    def _write(self, records: memoryview, batch: Batch, *, aborts: bool = False) -> int:
+        index = self._index
+        base, stable = index.end_offset, index.stable_offset
+        data = place(records, base)
+        if os.write(self._file, data) != len(data):
+            os.ftruncate(self._file, index.size_bytes)
+            raise OSError("the disk is full")
+        index.add(batch._replace(base_offset=base, last_offset=base + batch.record_count - 1), aborts=aborts)
+        _wake(self._waiting)
+        if index.stable_offset != stable:
+            _wake(self._waiting_stable)
+        return base
+
+    def _copy(self, begin: int, end: int, replacement: Replacement) -> None:
+        for _, raw in self.stored(begin, end):
+            replacement.add(raw)
+
+    def _first_at(self, number: int, time_ms: int) -> tuple[int, int] | None:
+        start = self._index.positions[number]
+        data = os.pread(self._file, self._index.end_of(number) - start, start)
         try:
             for record in records_of(data):
                 if record.timestamp >= time_ms:
                     return record.offset, record.timestamp
         except UnsupportedCodecError:  # compressed in a way that this machine cannot read: its batch is close enough
-            pass
-        return self._bases[number], self._times[number]
-
-    def _end_of(self, number: int) -> int:
-        return self._positions[number + 1] if number + 1 < len(self._positions) else self.size_bytes
-
-    def _earlier(self, batch: Batch) -> int | None:
-        """Return where a repeated batch of an idempotent producer is; None when it is new."""
-        producer = self._producers.get(batch.producer_id)
-        if batch.producer_id == _NO_PRODUCER or producer is None or not producer.sent:
-            return None
-        if batch.producer_epoch < producer.epoch:
-            raise FencedError(f"epoch {batch.producer_epoch} of producer {batch.producer_id} is over")
-        last = (batch.first_sequence + batch.record_count - 1) % _SEQUENCES
-        if batch.producer_epoch == producer.epoch:
-            for sent in producer.sent:
-                if (sent.first_sequence, sent.last_sequence) == (batch.first_sequence, last):
-                    return sent.base_offset
-        expected = (producer.sent[-1].last_sequence + 1) % _SEQUENCES if batch.producer_epoch == producer.epoch else 0
-        if batch.first_sequence != expected:
-            raise SequenceError(f"producer {batch.producer_id} sent {batch.first_sequence}, not {expected}")
-        return None
-
-    def _index(self, batch: Batch) -> None:
-        self._bases.append(batch.base_offset)
-        self._lasts.append(batch.last_offset)
-        self._times.append(batch.max_time_ms)
-        self._positions.append(self.size_bytes)
-        self.size_bytes += batch.size
-        if batch.producer_id == _NO_PRODUCER:
-            return
-        producer = self._producers.get(batch.producer_id)
-        if producer is None or producer.epoch != batch.producer_epoch:
-            producer = self._producers[batch.producer_id] = _Producer(batch.producer_epoch)
-        last = (batch.first_sequence + batch.record_count - 1) % _SEQUENCES
-        producer.sent.append(_Sent(batch.first_sequence, last, batch.base_offset))
+            return self._index.bases[number], self._index.times[number]
+        return None  # compaction has taken it
 
     def _recover(self) -> None:
         size = os.fstat(self._file).st_size
         if size == 0:
             return
+        index = self._index
         with mmap.mmap(self._file, size, access=mmap.ACCESS_READ) as mapped, memoryview(mapped) as data:
-            while (batch := read_header(data, self.size_bytes)) is not None:
-                end = self.size_bytes + batch.size
-                if read_header(data, end) is None and not is_intact(data[self.size_bytes : end]):
+            while (batch := read_header(data, index.size_bytes)) is not None:
+                start, end = index.size_bytes, index.size_bytes + batch.size
+                if read_header(data, end) is None and not is_intact(data[start:end]):
                     break  # the last one, cut by a crash
-                self._index(batch)
-        os.ftruncate(self._file, self.size_bytes)
+                index.add(batch, aborts=batch.is_control and is_abort(data[start:end]))
+        os.ftruncate(self._file, index.size_bytes)
 
-    def _wake(self) -> None:
-        for future in tuple(self._waiting):
-            if not future.done():
-                future.set_result(None)
+
+def _wake(waiting: Iterable[asyncio.Future[None]]) -> None:
+    for future in tuple(waiting):
+        if not future.done():
+            future.set_result(None)

@@ -3,8 +3,9 @@
 from pipeline.embedded.kafka.admin_messages import ADMIN_APIS
 from pipeline.embedded.kafka.data_messages import DATA_APIS
 from pipeline.embedded.kafka.group_messages import GROUP_APIS
+from pipeline.embedded.kafka.transaction_messages import TRANSACTION_APIS
 
-APIS = [*DATA_APIS, *GROUP_APIS, *ADMIN_APIS]
+APIS = [*DATA_APIS, *GROUP_APIS, *TRANSACTION_APIS, *ADMIN_APIS]
 API_OF_KEY = {api.key: api for api in APIS}
 
 
@@ -29,5 +30,11 @@ class Code:
     UNSUPPORTED_FOR_MESSAGE_FORMAT = 43
     OUT_OF_ORDER_SEQUENCE_NUMBER = 45
     INVALID_PRODUCER_EPOCH = 47
+    INVALID_TXN_STATE = 48
+    INVALID_PRODUCER_ID_MAPPING = 49
+    INVALID_TRANSACTION_TIMEOUT = 50
+    CONCURRENT_TRANSACTIONS = 51
+    OPERATION_NOT_ATTEMPTED = 55
     NON_EMPTY_GROUP = 68
     MEMBER_ID_REQUIRED = 79
+    PRODUCER_FENCED = 90

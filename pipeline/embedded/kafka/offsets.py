@@ -1,8 +1,10 @@
-"""Keep the offsets that consumer groups commit, in an append-only file of JSON lines."""
+"""Keep the offsets that consumer groups commit, in a journal."""
 
-import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple, TextIO
+from typing import Any, NamedTuple
+
+from pipeline.embedded.kafka.journal import Journal
 
 
 class Committed(NamedTuple):
@@ -20,50 +22,39 @@ class Offsets:
 
     def __init__(self, path: Path) -> None:
         """Read the file, drop what was overwritten since, and open it for more; a last line cut by a crash is dropped."""
-        self._path = path
         self.of_group: dict[str, dict[Place, Committed]] = {}
-        if path.exists():
-            for line in path.read_bytes().split(b"\n")[:-1]:
-                group, topic, partition, offset, metadata = json.loads(line)
-                self._take(group, topic, partition, offset, metadata)
-        self._file = self._rewrite()
+        self._journal = Journal(path, self._snapshot)
+        for group, topic, partition, offset, metadata in self._journal.lines():
+            self.of_group.setdefault(group, {})[topic, partition] = Committed(offset, metadata)
+        self._journal.rewrite()
 
     def commit(self, group: str, places: dict[Place, Committed]) -> None:
         """Keep offsets; they outlive the death of this process when this returns."""
-        for (topic, partition), committed in places.items():
-            self._take(group, topic, partition, *committed)
-            self._write(self._file, group, topic, partition, committed)
-        self._file.flush()
+        self._journal.append(_lines(group, places.items()))
+        self.of_group.setdefault(group, {}).update(places)
+        self._journal.trim()
 
     def forget_group(self, group: str) -> None:
         """Drop a group's offsets."""
         self.of_group.pop(group, None)
-        self._file.close()
-        self._file = self._rewrite()
+        self._journal.rewrite()
 
     def forget_topic(self, topic: str) -> None:
         """Drop a topic's offsets, so that a new topic of its name begins afresh."""
         for places in self.of_group.values():
             for place in [place for place in places if place[0] == topic]:
                 del places[place]
-        self._file.close()
-        self._file = self._rewrite()
+        self._journal.rewrite()
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        self._journal.close()
 
-    def _take(self, group: str, topic: str, partition: int, offset: int, metadata: str) -> None:
-        self.of_group.setdefault(group, {})[topic, partition] = Committed(offset, metadata)
+    def _snapshot(self) -> Iterator[Any]:
+        for group, places in self.of_group.items():
+            yield from _lines(group, places.items())
 
-    def _rewrite(self) -> TextIO:
-        fresh = self._path.with_suffix(".new")
-        with fresh.open("w") as out:
-            for group, places in self.of_group.items():
-                for (topic, partition), committed in places.items():
-                    self._write(out, group, topic, partition, committed)
-        fresh.replace(self._path)
-        return self._path.open("a")
 
-    def _write(self, out: TextIO, group: str, topic: str, partition: int, committed: Committed) -> None:
-        out.write(json.dumps([group, topic, partition, *committed]) + "\n")
+def _lines(group: str, places: Iterable[tuple[Place, Committed]]) -> Iterator[Any]:
+    for (topic, partition), committed in places:
+        yield [group, topic, partition, *committed]

@@ -12,12 +12,14 @@ from pipeline.embedded.kafka.groups import Groups
 from pipeline.embedded.kafka.messages import API_OF_KEY, APIS, Code
 from pipeline.embedded.kafka.offsets import Offsets
 from pipeline.embedded.kafka.topics import Topics
+from pipeline.embedded.kafka.transaction_api import TransactionApi
+from pipeline.embedded.kafka.transactions import Transactions
 from pipeline.embedded.kafka.wire import Message, Reader, write
 
 HOST = "127.0.0.1"
 REQUEST_BYTES_MAX = 100 << 20
-EVICTION_PAUSE_S = 0.1
-CLEANING_PAUSE_S = 60.0
+EXPIRY_PAUSE_S = 0.1
+CLEANING_PAUSE_S = 1.0
 _PRODUCE, _API_VERSIONS, _JOIN_GROUP = 0, 18, 11
 
 log = logging.getLogger("usage.broker")
@@ -30,6 +32,7 @@ class Broker:
         """Open the folder; `port` 0 takes a free one when it starts."""
         self._topics = Topics(folder)
         self._offsets = Offsets(folder / "offsets.ndjson")
+        self._transactions = Transactions(folder / "transactions.ndjson", self._topics, self._offsets)
         self._groups = Groups()
         self._port = port
         self._server: asyncio.Server | None = None
@@ -43,12 +46,17 @@ class Broker:
         port = int(self._server.sockets[0].getsockname()[1])
         address = Address(HOST, port)
         self._group_api = GroupApi(self._groups, self._offsets, address)
-        admin, data = AdminApi(self._topics, self._offsets), DataApi(self._topics, address)
+        parts = (
+            DataApi(self._topics, self._transactions, address),
+            TransactionApi(self._transactions, self._topics),
+            self._group_api,
+            AdminApi(self._topics, self._offsets),
+        )
         for api in APIS:
-            for part in (data, self._group_api, admin):
+            for part in parts:
                 if handler := getattr(part, api.name, None):
                     self._handlers[api.name] = handler
-        self._spawn(self._groups.evict_forever(EVICTION_PAUSE_S))
+        self._spawn(self._expire_forever())
         self._spawn(self._clean_forever())
         return port
 
@@ -59,14 +67,25 @@ class Broker:
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._transactions.close()
         self._offsets.close()
         self._topics.close()
+
+    async def _expire_forever(self) -> None:
+        """Evict silent group members and abort transactions that are open for too long."""
+        while True:
+            await asyncio.sleep(EXPIRY_PAUSE_S)
+            try:
+                self._groups.expire()
+                self._transactions.expire()
+            except OSError:
+                log.exception("could not be written, and is tried again")
 
     async def _clean_forever(self) -> None:
         while True:
             await asyncio.sleep(CLEANING_PAUSE_S)
             try:
-                self._topics.clean_grown()
+                await self._topics.clean_grown()
             except OSError as failure:
                 log.warning("cleaning failed, the logs stay as they are: %s", failure)
 
@@ -89,6 +108,8 @@ class Broker:
             log.debug("connection ended: %r", end)  # the client went away, or the broker stops
         except ValueError as failure:
             log.warning("connection closed: %s", failure)
+        except OSError:
+            log.exception("connection closed, its request failed")
         finally:
             self._tasks.discard(task)
             writer.close()
