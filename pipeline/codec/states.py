@@ -1,12 +1,13 @@
 """Customer states to changelog records and back.
 
-A customer's state is kept in parts, so that a part is written only when it changed (EVIDENCE 2): the head, an account a
-plan version and period, its windows by shelf, and the digests of identities and operations in segments.
-Keys are text joined by NUL, which no id holds; values are JSON, digests packed bytes.
+A customer's state is kept in parts: the head, an account a plan version and period, its windows by shelf, and the digests
+of identities and operations in segments. The small and ever changing ones are written together, as one record, the pack;
+the others on their own, only when they changed. Keys are text joined by NUL, which no id holds; values are JSON, digests
+packed bytes, the pack a MessagePack map of parts.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
@@ -26,6 +27,9 @@ from pipeline.domain.state import (
 )
 
 Decoded = TypeVar("Decoded")
+Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+"""Times and offsets. A stored one that is larger is damaged, and could not be written again."""
+PACK = "pack"
 HEAD = "head"
 ACCOUNT = "account"
 WINDOW = "window"
@@ -43,7 +47,7 @@ IDENTITY_SIZE = DIGEST_SIZE + _MS_SIZE + DIGEST_SIZE
 class Part(NamedTuple):
     """Which part of which customer's state a changelog record holds.
 
-    `account` is empty for the head and the identities; `number` is a window's (see `window_number`) or a segment's.
+    `account` is empty for the pack, the head and the identities; `number` is a window's (see `window_number`) or a segment's.
     """
 
     customer: str
@@ -87,13 +91,13 @@ class Positions(msgspec.Struct, frozen=True):
 
 
 class _Head(msgspec.Struct):
-    watermark_ms: int
-    seq: int
+    watermark_ms: Int64
+    seq: Int64
     wallet_pico: int
     grant_ids: list[str]
     grants: list[tuple[Grant, int, int]]
-    events_applied: int
-    grants_applied: int
+    events_applied: Int64
+    grants_applied: Int64
 
 
 class _Counters(msgspec.Struct):
@@ -102,15 +106,28 @@ class _Counters(msgspec.Struct):
 
 
 class _Account(msgspec.Struct):
-    retires_us: int
+    retires_us: Int64
     tiers: dict[int, int]
 
 
+_encode_pack = msgspec.msgpack.Encoder().encode
+_decode_pack = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_positions = msgspec.json.Decoder(Positions).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_account = msgspec.json.Decoder(_Account).decode
 _decode_counters = msgspec.json.Decoder(_Counters).decode
+
+
+def encode_pack(parts: Iterable[tuple[Part, bytes]]) -> bytes:
+    """Return parts of one customer as one value."""
+    return _encode_pack({split_key(part.key())[1]: value for part, value in parts})
+
+
+def restore_pack(customer: str, value: bytes) -> dict[Part, bytes]:
+    """Return the parts of a customer in a pack. Raises msgspec.DecodeError, ValueError."""
+    name = customer.encode()
+    return {parse_part(join_key(name, part)): value for part, value in _decode_pack(value).items()}
 
 
 def encode_positions(positions: Positions) -> bytes:

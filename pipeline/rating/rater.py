@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, originals_of
-from pipeline.codec.states import join_key, parse_part, split_key
+from pipeline.codec.states import join_key, split_key
 from pipeline.domain.admission import Envelope
 from pipeline.domain.alerts import Alert
 from pipeline.domain.catalog import Catalog
@@ -103,7 +103,7 @@ class Rater:
         key = (name or "").encode()
         parts = self._stored.pop(key, None)
         if parts:
-            customer.restore({parse_part(join_key(key, part)): value for part, value in parts.items()})
+            customer.restore({join_key(key, part): value for part, value in parts.items()})
             self._customers[customer.state.customer] = customer
         return customer
 

@@ -1,7 +1,9 @@
 """A customer's state together with which parts of it must be written."""
 
+from collections.abc import Iterable, Iterator, Mapping
+
 from pipeline.codec import states
-from pipeline.codec.states import Part
+from pipeline.codec.states import Part, parse_part
 from pipeline.domain.dedupe import HORIZON_MS
 from pipeline.domain.instants import DAY_US
 from pipeline.domain.rating import Rated
@@ -9,6 +11,9 @@ from pipeline.domain.state import Account, AccountKey, CustomerState, WindowKey
 from pipeline.rating.segments import SegmentLog
 
 _NEVER_MS = 1 << 62
+PACKED_COUNTERS_MAX = 16
+"""So many accounts and windows go into the pack; more of them would be written again and again with it."""
+PartValue = tuple[Part, bytes]
 StateRecord = tuple[bytes, bytes | None]
 """Changelog key and value; None deletes."""
 
@@ -16,13 +21,14 @@ StateRecord = tuple[bytes, bytes | None]
 class TrackedCustomer:
     """A customer's state, and what changed in it since it was last written."""
 
-    __slots__ = ("_accounts", "_day", "_dropped", "_identities", "_known_windows", "_operations", "_windows", "state")
+    __slots__ = ("_changed", "_day", "_dropped", "_identities", "_known_windows", "_operations", "_spread", "state")
 
     def __init__(self, state: CustomerState) -> None:
         self.state = state
         self._day = _day_of(state)
-        self._accounts: set[AccountKey] = set()
-        self._windows: set[tuple[AccountKey, WindowKey]] = set()
+        self._spread = False
+        """The accounts and windows have become many: each is written on its own, when it changed."""
+        self._changed: set[tuple[AccountKey, WindowKey | None]] = set()
         self._known_windows: dict[AccountKey, set[WindowKey]] = {}
         self._identities = SegmentLog()
         self._operations: dict[AccountKey, SegmentLog] = {}
@@ -34,9 +40,9 @@ class TrackedCustomer:
         if rated is None:
             return
         key = rated.account
-        self._accounts.add(key)
+        self._changed.add((key, None))
         if rated.windows:
-            self._windows.update((key, window) for window in rated.windows)
+            self._changed.update((key, window) for window in rated.windows)
             self._known_windows.setdefault(key, set()).update(rated.windows)
         identity = self.state.identities[rated.identity]
         self._identities.add(states.encode_identity(rated.identity, identity), identity.accepted_ms)
@@ -66,41 +72,61 @@ class TrackedCustomer:
         known = self._known_windows.get(key, set())
         gone = known - self.state.accounts[key].windows.keys()
         known -= gone
-        self._windows -= {(key, window) for window in gone}
-        self._dropped += [self._part(states.WINDOW, key, states.window_number(window)) for window in gone]
+        self._changed -= {(key, window) for window in gone}
+        if self._spread:
+            self._dropped += [self._part(states.WINDOW, key, states.window_number(window)) for window in gone]
 
     def take_changed(self) -> list[StateRecord]:
-        """Return the changelog records of what changed since the last call; the head always is among them."""
-        state = self.state
+        """Return the changelog records of what changed since the last call; the pack always is among them."""
+        alone = list(self._counters_alone())
+        packed = [(self._part(states.HEAD), states.encode_head(self.state))]
+        if not self._spread:
+            packed += self._counters(self._all_counters())
+        for kind, key, log in self._logs():
+            alone += [(self._part(kind, key, number), value) for number, value in log.take_closed()]
+            packed += [(self._part(kind, key, number), value) for number, value in log.still_open()]
         records: list[StateRecord] = [(part.key(), None) for part in self._dropped]
-        records.append((self._part(states.HEAD).key(), states.encode_head(state)))
-        records.extend(
-            (self._part(states.ACCOUNT, key).key(), states.encode_account(state.accounts[key]))
-            for key in self._accounts
-        )
-        records.extend(
-            (
-                self._part(states.WINDOW, key, states.window_number(window)).key(),
-                states.encode_window(state.accounts[key].windows[window]),
-            )
-            for key, window in self._windows
-        )
-        records.extend(
-            (self._part(states.IDENTITIES, None, number).key(), value)
-            for number, value in self._identities.take_changed()
-        )
-        records.extend(
-            (self._part(states.OPERATIONS, key, number).key(), value)
-            for key, log in self._operations.items()
-            for number, value in log.take_changed()
-        )
-        self._accounts.clear()
-        self._windows.clear()
+        records.append((self._part(states.PACK).key(), states.encode_pack(packed)))
+        records += [(part.key(), value) for part, value in alone]
+        self._changed.clear()
         self._dropped.clear()
         return records
 
-    def restore(self, parts: dict[Part, bytes]) -> None:
-        """Put the parts of a new customer back, in any order. Raises ValueError when they are not a whole state."""
+    def _counters_alone(self) -> Iterator[PartValue]:
+        """Yield the accounts and windows that are written on their own: once they are many, those that changed."""
+        if self._spread:
+            yield from self._counters(self._changed)
+        elif sum(1 + len(account.windows) for account in self.state.accounts.values()) > PACKED_COUNTERS_MAX:
+            self._spread = True
+            yield from self._counters(self._all_counters())
+
+    def _all_counters(self) -> Iterator[tuple[AccountKey, WindowKey | None]]:
+        for key, account in self.state.accounts.items():
+            yield key, None
+            for window in account.windows:
+                yield key, window
+
+    def _counters(self, which: Iterable[tuple[AccountKey, WindowKey | None]]) -> Iterator[PartValue]:
+        for key, window in which:
+            account = self.state.accounts[key]
+            if window is None:
+                yield self._part(states.ACCOUNT, key), states.encode_account(account)
+            else:
+                part = self._part(states.WINDOW, key, states.window_number(window))
+                yield part, states.encode_window(account.windows[window])
+
+    def _logs(self) -> Iterator[tuple[str, AccountKey | None, SegmentLog]]:
+        yield states.IDENTITIES, None, self._identities
+        for key, log in self._operations.items():
+            yield states.OPERATIONS, key, log
+
+    def restore(self, records: Mapping[bytes, bytes]) -> None:
+        """Put a new customer back, from its changelog records. Raises ValueError when they are not a whole state."""
+        parts = {parse_part(key): value for key, value in records.items()}
+        self._spread = any(part.kind in (states.ACCOUNT, states.WINDOW) for part in parts)
+        pack = parts.pop(self._part(states.PACK), None)
+        if pack is not None:
+            parts |= states.restore_pack(self.state.customer, pack)
         if not any(part.kind == states.HEAD for part in parts):
             raise ValueError(f"the state of customer {self.state.customer!r} is not whole: it has no head")
         for part in sorted(parts, key=lambda part: (part.kind != states.ACCOUNT, part.number)):
@@ -114,7 +140,7 @@ class TrackedCustomer:
         elif part.kind == states.IDENTITIES:
             entries = states.restore_identities(value)
             state.identities.update(entries)
-            self._identities.restore(part.number, max(identity.accepted_ms for _, identity in entries))
+            self._identities.restore(part.number, value, max(identity.accepted_ms for _, identity in entries))
         elif part.account is None:
             raise ValueError(f"a state of an unknown kind: {part.kind!r}")
         elif part.kind == states.ACCOUNT:
@@ -129,7 +155,7 @@ class TrackedCustomer:
             self._known_windows.setdefault(key, set()).add(window)
         elif part.kind == states.OPERATIONS:
             account.operations.update(states.restore_operations(value))
-            self._operations.setdefault(key, SegmentLog()).restore(part.number, _NEVER_MS)
+            self._operations.setdefault(key, SegmentLog()).restore(part.number, value, _NEVER_MS)
         else:
             raise ValueError(f"a state of an unknown kind: {part.kind!r}")
 

@@ -13,6 +13,7 @@ import yaml
 from pipeline.catalog import load_catalog
 from pipeline.codec.journal import parse_journal_line
 from pipeline.codec.lines import alert_fields, line_fields
+from pipeline.codec.states import PACK, Part, parse_part, restore_pack
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.rating.ledger import Effects, Ledger
@@ -98,6 +99,18 @@ class Log:
         """Return the last value of each key that is not deleted."""
         values = dict(self.changelog)
         return {key: value for key, value in values.items() if value is not None}
+
+
+def parts_in(changelog: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[Part, bytes | None]]:
+    """Return the parts that changelog entries write and delete, those in packs too."""
+    parts: list[tuple[Part, bytes | None]] = []
+    for key, value in changelog:
+        part = parse_part(key)
+        if part.kind == PACK and value is not None:
+            parts += restore_pack(part.customer, value).items()
+        else:
+            parts.append((part, value))
+    return parts
 
 
 def restored(catalog: Catalog, changelog: Iterable[tuple[bytes, bytes | None]]) -> Ledger:

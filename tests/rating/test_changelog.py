@@ -1,21 +1,22 @@
 import pytest
 
-from pipeline.codec.states import HEAD, IDENTITIES, parse_part
+from pipeline.codec.states import IDENTITIES, PACK, parse_part
 from pipeline.domain.catalog import Allowance, Budget
 from pipeline.rating.ledger import Ledger
 from tests.domain.world import World
-from tests.rating.support import event, record
+from tests.rating.support import event, parts_in, record
 
 
-def test_a_state_whose_head_is_missing_stops_the_worker() -> None:
-    """A customer whose newest head is not in the changelog is not begun again from nothing."""
+def test_a_state_whose_head_is_missing_stops_the_worker(monkeypatch) -> None:
+    """A customer whose pack is not in the changelog is not begun again from nothing."""
+    monkeypatch.setattr("pipeline.rating.segments.SEGMENT_BYTES_MAX", 16)
     catalog = World().catalog
     owner = Ledger(catalog)
     owner.rate(record(0, [event("a")]))
     changed = owner.take_effects().states[0]
     recovered = Ledger(catalog)
     for key, value in changed.records:
-        if parse_part(key).kind != HEAD:
+        if parse_part(key).kind != PACK:
             recovered.restore(key, value)
 
     with pytest.raises(ValueError, match="not whole"):
@@ -34,4 +35,4 @@ def test_a_sender_of_ever_new_workspaces_makes_no_part_of_the_state_large() -> N
     ledger.rate(record(20, [event("one more", workspace="w0-0")]))
     (changed,) = ledger.take_effects().states
 
-    assert sum(len(value or b"") for key, value in changed.records if parse_part(key).kind != IDENTITIES) < 5_000
+    assert sum(len(value or b"") for part, value in parts_in(changed.records) if part.kind != IDENTITIES) < 5_000

@@ -6,14 +6,14 @@ from random import Random
 
 import pytest
 
-from pipeline.codec.states import ACCOUNT, HEAD, IDENTITIES, OPERATIONS, WINDOW, parse_part
+from pipeline.codec.states import ACCOUNT, HEAD, IDENTITIES, OPERATIONS, PACK, WINDOW, parse_part
 from pipeline.domain.catalog import Allowance, Budget, PriceRow, Tier
 from pipeline.domain.dedupe import HORIZON_MS
 from pipeline.domain.records import GRANTS_TOPIC, Record
 from pipeline.domain.state import CustomerState
 from pipeline.rating.ledger import Ledger
 from tests.domain.world import World
-from tests.rating.support import Log, case, event, play, record, restored
+from tests.rating.support import Log, case, event, parts_in, play, record, restored
 
 SEEDS = range(12)
 LONG_SEEDS = range(100, 104)
@@ -83,16 +83,16 @@ def test_restarting_over_months_changes_nothing(seed: int) -> None:
 
 
 def test_long_cases_exercise_what_they_are_for() -> None:
-    """Between them the long cases write large segments and drop segments of every kind and windows."""
-    dropped, largest = set(), 0
+    """Between them the long cases close segments, and drop closed segments and windows."""
+    dropped, closed = set(), 0
 
     for seed in LONG_SEEDS:
         log = play(Ledger(case(seed, LONG_EVENTS).catalog), [[each] for each in case(seed, LONG_EVENTS).records])
-        dropped |= {parse_part(key).kind for key, value in log.changelog if value is None}
-        largest = max(largest, *(len(value or b"") for _, value in log.changelog))
+        dropped |= {part.kind for part, value in parts_in(log.changelog) if value is None}
+        closed = max(closed, sum(parse_part(key).kind == IDENTITIES for key in log.compacted()))
 
-    assert dropped == {IDENTITIES, WINDOW, OPERATIONS}
-    assert largest > 4096
+    assert {WINDOW, IDENTITIES} <= dropped
+    assert closed > 1
 
 
 @pytest.mark.parametrize("seed", LONG_SEEDS)
@@ -153,7 +153,7 @@ def test_the_version_of_a_customers_lines_rises_with_its_records(seed: int) -> N
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_everything_of_a_customer_sits_in_one_entry(seed: int) -> None:
-    """A round gives one entry a customer, with a head and only that customer's keys, each of them once to write."""
+    """A round gives one entry a customer, with a pack and only that customer's keys, each part once to write."""
     ledger = Ledger(case(seed).catalog)
 
     for records in rounds_of(case(seed).records, Random(seed), 30):
@@ -162,7 +162,7 @@ def test_everything_of_a_customer_sits_in_one_entry(seed: int) -> None:
         states = ledger.take_effects().states
         assert len({changed.customer for changed in states}) == len(states)
         for name, entry in states:
-            parts = [parse_part(key) for key, value in entry if value is not None]
+            parts = [part for part, value in parts_in(entry) if value is not None]
             assert {part.customer for part in parts} == {name}
             assert len(set(parts)) == len(parts)
             assert HEAD in {part.kind for part in parts}
@@ -227,8 +227,9 @@ def test_a_foreign_changelog_record_is_refused() -> None:
 
 
 @pytest.mark.rule("R6.1")
-def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance() -> None:
+def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance(monkeypatch) -> None:
     """When an older segment still holds an identity's first acceptance, restoring in any order keeps the later one."""
+    monkeypatch.setattr("pipeline.rating.segments.SEGMENT_BYTES_MAX", 80)
     catalog = World(grace_hours=2000).catalog
     early, later, again = (
         record(0, event("a"), "2026-11-10T12:00:00Z"),
@@ -237,7 +238,7 @@ def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance()
     )
     log = play(Ledger(catalog), [[early], [later]])
     play(restored(catalog, log.changelog), [[again]], log)
-    segments = [key for key in log.compacted() if parse_part(key).kind == IDENTITIES]
+    segments = [part for part, _ in parts_in(log.compacted().items()) if part.kind == IDENTITIES]
 
     for order in (1, -1):
         ledger = restored(catalog, list(log.compacted().items())[::order])
@@ -259,14 +260,15 @@ def test_a_restored_worker_knows_duplicates_for_exactly_35_days() -> None:
 
 
 def test_a_part_is_written_only_when_it_changed() -> None:
-    """A second event of the same period writes head, account and the open segment, and no closed one."""
+    """A second event of the same period writes the pack: head, account and the open segment, and no closed one."""
     ledger = Ledger(World().catalog)
     many = [event(f"e{number}") for number in range(150)]
 
     play(ledger, [[record(0, many)]])
     log = play(ledger, [[record(1, event("one more"))]])
 
-    sizes = {parse_part(key).kind: len(value or b"") for key, value in log.changelog}
+    sizes = {part.kind: len(value or b"") for part, value in parts_in(log.changelog)}
+    assert [parse_part(key).kind for key, _ in log.changelog] == [PACK]
     assert set(sizes) == {HEAD, ACCOUNT, IDENTITIES}
     assert sizes[IDENTITIES] == 40
 
@@ -281,31 +283,43 @@ def days_played(*times: str) -> tuple[Ledger, list[Log]]:
     return ledger, logs
 
 
-def test_another_period_and_day_leave_the_earlier_ones_alone() -> None:
-    """Accounts, windows and operations that a round did not touch are not written again."""
-    _, logs = days_played("2026-10-30T00:00:00Z", "2026-10-31T00:00:00Z", "2026-11-01T00:00:00Z")
+def test_counters_that_have_become_many_are_written_on_their_own(monkeypatch) -> None:
+    """Beyond a number of accounts and windows, a round writes only those that it touched."""
+    monkeypatch.setattr("pipeline.rating.tracked.PACKED_COUNTERS_MAX", 3)
 
-    written = [[parse_part(key) for key, _ in log.changelog] for log in logs]
-    for kind in (ACCOUNT, WINDOW, OPERATIONS):
-        assert [sum(part.kind == kind for part in parts) for parts in written] == [1, 1, 1]
-    assert {part.account for part in written[2] if part.account} == {("team", 1, "2026-11-01")}
+    _, logs = days_played(
+        "2026-10-30T00:00:00Z", "2026-10-31T00:00:00Z", "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
+    )
+
+    alone = [[parse_part(key) for key, _ in log.changelog[1:]] for log in logs]
+    assert [sorted(part.kind for part in parts) for parts in alone[:2]] == [[], []]
+    assert sorted(part.kind for part in alone[2]) == [ACCOUNT, ACCOUNT, WINDOW, WINDOW, WINDOW]
+    assert [(part.kind, part.account) for part in sorted(alone[3])] == [
+        (ACCOUNT, ("team", 1, "2026-11-01")),
+        (WINDOW, ("team", 1, "2026-11-01")),
+    ]
+    assert {part.kind for part, _ in parts_in(logs[3].changelog[:1])} == {HEAD, IDENTITIES, OPERATIONS}
 
 
-def test_what_is_forgotten_is_deleted_once_and_on_the_same_day() -> None:
-    """Segments and windows go when the day after their end begins: not before, and not again."""
+def test_what_is_forgotten_is_deleted_once_and_on_the_same_day(monkeypatch) -> None:
+    """Closed segments and windows of their own go when the day after their end begins: not before, and not again."""
+    monkeypatch.setattr("pipeline.rating.tracked.PACKED_COUNTERS_MAX", 1)
+    monkeypatch.setattr("pipeline.rating.segments.SEGMENT_BYTES_MAX", 16)
     ends = ["2026-12-06T11:59:59Z", "2026-12-06T12:00:00Z", "2026-12-06T23:59:59Z", "2026-12-07T00:00:00Z"]
     times = ["2026-10-31T00:00:00Z", *ends, "2026-12-07T00:00:01Z", "2026-12-08T00:00:00Z"]
 
     _, logs = days_played(*times)
 
-    deleted = [{parse_part(key).kind for key, value in log.changelog if value is None} for log in logs]
+    deleted = [{part.kind for part, value in parts_in(log.changelog) if value is None} for log in logs]
     assert deleted == [set(), {IDENTITIES}, set(), set(), {WINDOW, OPERATIONS}, set(), set()]
     assert sum(value is None for log in logs for _, value in log.changelog) == 3
 
 
+@pytest.mark.parametrize("counters", [1, 16])
 @pytest.mark.parametrize("rounds", range(1, 6))
-def test_states_equal_the_changelog_on_every_day_of_retirement(rounds: int) -> None:
+def test_states_equal_the_changelog_on_every_day_of_retirement(rounds: int, counters: int, monkeypatch) -> None:
     """In the hours around the end of an account, a restored state holds what the live one does."""
+    monkeypatch.setattr("pipeline.rating.tracked.PACKED_COUNTERS_MAX", counters)
     times = [
         "2026-10-31T00:00:00Z",
         "2026-12-06T11:59:59Z",
@@ -338,10 +352,9 @@ def test_states_stay_small() -> None:
         play(ledger, [[record(number, batch)]], log)
 
     sizes: dict[str, int] = defaultdict(int)
-    for key, value in log.compacted().items():
-        kind = parse_part(key).kind
-        sizes[kind] = max(sizes[kind], len(key) + len(value))
+    for part, value in parts_in(log.compacted().items()):
+        sizes[part.kind] = max(sizes[part.kind], len(part.key()) + len(value or b""))
     assert len(log.lines) == 1000
     assert sizes[HEAD] < 1000
     assert sizes[ACCOUNT] < 1000
-    assert max(sizes.values()) < 5000
+    assert max(len(value) for value in log.compacted().values()) < 6000
