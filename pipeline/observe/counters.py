@@ -10,6 +10,7 @@ COUNTERS = {
     "rounds": "rounds of rating and writing",
     "lines": "lines written to usage.lines",
     "rejects": "records and events written to usage.dead-letter, by code",
+    "poisoned": "of them, those written while nearly everything of their partition was rejected: alert when it grows",
     "alerts": "alerts written to usage.alerts",
     "states": "changelog records written to usage.states",
     "restored": "changelog records read back in recovery",

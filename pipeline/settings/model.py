@@ -54,6 +54,10 @@ class Settings(BaseSettings):
         False,
         description="go on where the group's committed offsets are ahead of the states: gives up what lies in between",
     )
+    worker_poison_stop: bool = Field(
+        False,
+        description="stop when nearly every event of a partition is rejected, instead of only saying so",
+    )
     worker_round_bytes_max: int = Field(4 << 20, ge=1, description="source bytes that a worker rates before it writes")
     worker_buffer_bytes_max: int = Field(
         16 << 20,

@@ -101,7 +101,11 @@ class LedgerRecovery(Recovery):
         await self._begin(held, generation_id, revocations)
         new = changelogs.keys() - held
         if new:
-            await self._ask(app.holdings.take(new))
+            await self._ask(
+                app.holdings.take(new),
+                "no transactional producer for our partitions: does the broker have transactions (check "
+                "transaction.state.log.replication.factor), and are we allowed the transactional ids?",
+            )
             await self._rebuild({changelogs[partition] for partition in new})
             for partition in new:
                 app.holdings[partition].recovered = True
@@ -161,13 +165,18 @@ class LedgerRecovery(Recovery):
         if self.app.consumer.revocations != revocations or self.app.consumer_generation_id != generation_id:
             raise RebalanceAgain
 
-    async def _ask(self, request: Awaitable[T]) -> T:
-        """Await a request, unless the service stops or another rebalance begins."""
+    async def _ask(self, request: Awaitable[T], late: str = "the broker gave no answer to the recovery") -> T:
+        """Await a request, unless the service stops or another rebalance begins.
+
+        Raises TimeoutError saying what is `late` when it takes longer than REQUEST_S_MAX.
+        """
         task = asyncio.ensure_future(asyncio.wait_for(request, REQUEST_S_MAX))
         try:
             await self.wait_first(task, self.signal_recovery_start.wait())
             self._check_interrupted(stopped=not task.done() and not self.signal_recovery_start.is_set())
             return task.result()
+        except TimeoutError as failure:
+            raise TimeoutError(f"after {REQUEST_S_MAX:g} s {late}") from failure
         finally:
             task.cancel()
 

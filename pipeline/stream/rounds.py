@@ -12,6 +12,7 @@ from mode import Service
 from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.rating.ledger import Ledger
+from pipeline.stream.alarm import PoisonAlarm
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.ends import EndOffsets, LogEnds
 from pipeline.stream.holdings import Holding
@@ -27,10 +28,11 @@ log = logging.getLogger(__name__)
 class Desk:
     """One partition's work: what has come, what is held of it, and the task that does it."""
 
-    def __init__(self, holding: Holding, merge: Merge, epochs: Mapping[TP, int]) -> None:
+    def __init__(self, holding: Holding, merge: Merge, alarm: PoisonAlarm, epochs: Mapping[TP, int]) -> None:
         self.partition = holding.partition
         self.holding = holding
         self.merge = merge
+        self.alarm = alarm
         self.epochs = epochs
         self.arrived = asyncio.Event()
         self.busy = False
@@ -53,7 +55,9 @@ class Desk:
 
     async def write(self, positions: Positions) -> None:
         """Write what is pending, and that the source is done up to `positions`: both or nothing."""
-        await self.holding.writer.write(self.holding.ledger.take_effects(), positions)
+        effects = self.holding.ledger.take_effects()
+        self.alarm.note(effects, time.monotonic())
+        await self.holding.writer.write(effects, positions)
         self.holding.positions = positions
 
 
@@ -98,7 +102,8 @@ class Rounds(Service):
             )
             holding = self.app.holdings[partition]
             holding.positions = Positions(merge.events.position, merge.grants.position)
-            desk = Desk(holding, merge, epochs)
+            alarm = PoisonAlarm(partition, self.app.counters, stop=settings.worker_poison_stop)
+            desk = Desk(holding, merge, alarm, epochs)
             self._desks[partition] = desk
             desk.task = asyncio.create_task(self._work(desk))
             self._working.add(desk.task)

@@ -12,6 +12,7 @@ from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import Effects
 from pipeline.settings import load_settings
+from pipeline.stream.alarm import PoisonAlarm
 from pipeline.stream.holdings import Holding
 from pipeline.stream.merge import Merge
 from pipeline.stream.rounds import ROUND_EVENTS_MAX, Desk, Rounds
@@ -57,7 +58,7 @@ async def test_a_round_of_many_events_is_written_in_pieces_and_settled_once() ->
     holding = Holding(0, BusyLedger(), journal)  # type: ignore[arg-type]
     holding.positions = Positions(0, 0)
     merge = Merge(0, 0, 0, 0.0, 0.0)
-    desk = Desk(holding, merge, {})
+    desk = Desk(holding, merge, PoisonAlarm(0, Counters()), {})
     merge.events.add(
         0, [Record(EVENTS_TOPIC, 0, offset, 1, b"acme", b"[]") for offset in range(5)], 6, time.monotonic()
     )
