@@ -7,6 +7,9 @@ import orjson
 
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 
+INT64_LIMIT = 1 << 63
+"""Kafka's numbers are smaller. Our two JSON parsers would differ in what they take for an integer beyond it."""
+
 
 def parse_journal_line(line: bytes) -> Record:
     """Return the record on one line. Raises ValueError that says what is wrong with the line."""
@@ -42,8 +45,8 @@ def _parse_tolerantly(line: bytes) -> Any:
 
 def _integer(entry: dict[str, Any], name: str) -> int:
     value = entry.get(name)
-    if type(value) is not int:
-        raise ValueError(f"{name}: must be an integer")
+    if type(value) is not int or not -INT64_LIMIT <= value < INT64_LIMIT:
+        raise ValueError(f"{name}: must be an integer of 64 bits")
     return value
 
 

@@ -12,7 +12,8 @@ _SPACE = b" \t\r\n"
 _DIGITS_MAX = 19
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+"""A string that is cut off reaches to the end: looking for its end from each of its quotes anew would take hours."""
 _OPENING = b"[{"
 _CLOSING = b"]}"
 DEPTH_MAX = 128

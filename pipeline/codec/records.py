@@ -23,7 +23,7 @@ _SINGLE = b"application/cloudevents+json"
 _BATCH = b"application/cloudevents-batch+json"
 _IMPORT_HEADER = "x-usage-import"
 _JSON_SPACE = b" \t\r\n"
-_STRUCTURE = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{},]', re.DOTALL)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 

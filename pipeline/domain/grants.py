@@ -96,8 +96,9 @@ def _credits(value: Mapping[str, Any]) -> dict[str, int] | None:
         raise Rejected(INVALID_FIELD, f"credits: must be an object, not {json_type(weights)}")
     for unit, weight in weights.items():
         check_string("credits", unit)
-        if check_count(f"credits.{unit}", weight) == 0:
-            raise Rejected(INVALID_FIELD, f"credits.{unit}: a weight is at least 1")
+        name = f"credits.{unit if unit.isprintable() else repr(unit)}"  # a message has one line (R2.3)
+        if check_count(name, weight) == 0:
+            raise Rejected(INVALID_FIELD, f"{name}: a weight is at least 1")
     return dict(weights)
 
 

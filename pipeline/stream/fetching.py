@@ -18,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.merge import PositionError
+from pipeline.stream.odd_headers import fetched_records
 from pipeline.stream.topics import STATES_TOPIC
 
 POLL_BYTES = 4 << 20
@@ -117,7 +118,9 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         wanted = {tp for tp, epoch in partitions.items() if tp in self._read and self._read[tp][0] == epoch}
         if not wanted or not self._is_sought(consumer):
             return []
-        fetched = await consumer._fetcher.fetched_records(wanted, timeout=POLL_S_MAX, max_records=self._poll_records)  # noqa: SLF001 - as Faust does
+        fetched = await fetched_records(
+            consumer, lambda: {tp: self._read[tp][1] for tp in wanted & self._read.keys()}, POLL_S_MAX, self._poll_records
+        )
         if not self._is_sought(consumer):
             return []  # dealt out anew meanwhile: the seek that is to come takes back what was read
         bundles = []

@@ -104,3 +104,14 @@ def test_a_line_that_is_no_object_is_a_value_error(line: bytes) -> None:
     """Anything else is a ValueError with a message, never another error."""
     with pytest.raises(ValueError, match=r".+"):
         parse_journal_line(line)
+
+
+@pytest.mark.rule("R2.6")
+@pytest.mark.parametrize("key", ["acme", "\udcff"])
+@pytest.mark.parametrize("number", [1 << 63, 1 << 64, 10**40])
+def test_numbers_have_64_bits_whatever_else_is_in_the_line(key: str, number: int) -> None:
+    """A line that holds bytes which are no UTF-8 is read by another parser, which takes no other numbers."""
+    line = json.dumps(ENTRY | {"key": key, "offset": number}, ensure_ascii=False).encode(errors="surrogateescape")
+
+    with pytest.raises(ValueError, match="offset: must be an integer"):
+        parse_journal_line(line)

@@ -136,3 +136,10 @@ def test_how_deep_a_text_may_be_does_not_depend_on_how_it_is_written(text: str) 
     parse_json((text % ("[" * room + "]" * room)).encode())
 
     assert "nested" in refusal((text % ("[" * (room + 1) + "]" * (room + 1))).encode()).message
+
+
+@pytest.mark.rule("R2.1")
+def test_a_string_that_is_cut_off_takes_no_longer_than_others() -> None:
+    """The end of a string is looked for once, not from each quote in it anew: this would not end today."""
+    with pytest.raises(Rejected, match="not JSON"):
+        parse_json(b'{"' + b'\\"' * 500_000)

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -117,3 +119,23 @@ def test_a_window_is_named_by_one_number(start_us: int, shelf: int) -> None:
 
     assert number >= 0
     assert window_of_number(number) == (start_us, shelf)
+
+
+HEAD = b'{"watermark_ms":%d,"seq":1,"wallet_pico":0,"grant_ids":[],"grants":[],"events_applied":1,"grants_applied":1}'
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        lambda: restore_head(CustomerState("acme"), HEAD % (1 << 63)),
+        lambda: restore_head(CustomerState("acme"), HEAD[:-9] % 1),
+        lambda: restore_account(b'{"retires_us":"soon","tiers":{}}'),
+        lambda: restore_window(b'{"pools":[["a","",-1]],"budgets":[]}'),
+        lambda: restore_identities(b"i" * (IDENTITY_SIZE + 1)),
+        lambda: restore_operations(b"o"),
+    ],
+)
+def test_a_damaged_part_is_refused(damaged: Callable[[], object]) -> None:
+    """What cannot have been written is a ValueError when it is read, not a wrong state or an error much later."""
+    with pytest.raises(ValueError, match="a stored "):
+        damaged()

@@ -54,6 +54,7 @@ def test_optional_fields_of_a_grant_have_defaults() -> None:
         *[(GRANT | {"expires_at": value}, "expires_at") for value in ("soon", "2026-11-01", 5, "")],
         *[(GRANT | {"credits": value}, "credits") for value in ([], "1", {"": 1})],
         *[(GRANT | {"credits": {"page": value}}, "credits.page") for value in (0, -1, 1.0, None, True)],
+        (GRANT | {"credits": {"a\u2028b": 0}}, r"credits.'a\u2028b'"),
         *[(GRANT | {"match": value}, "match") for value in ([], "unit", {"colour": ["red"]}, {"a\nb": []})],
         *[(GRANT | {"match": {"unit": value}}, "match.unit") for value in ("page", [1], None, [""])],
         *[(TOP_UP | {"amount": value}, "amount") for value in (25, "-1", "1e3", "", None, "0.0000000000001", "1" * 19)],
