@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.e2e.deployed import DeployedStack
 from tests.e2e.stack import Position, RunningStack
 from tests.model.cases import make_case
 from tests.model.naive import rate
@@ -59,10 +60,13 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Case:
 
 
 @pytest.fixture
-def stack(case: Case, tmp_path: Path) -> Iterator[RunningStack]:
-    running = RunningStack(tmp_path, case.catalog, workers=2).start()
-    yield running
-    running.kill()
+def stack(case: Case, tmp_path: Path, broker_kind: str) -> Iterator[RunningStack]:
+    kind = DeployedStack if broker_kind == "apache" else RunningStack
+    running = kind(tmp_path, case.catalog, workers=2)
+    try:
+        yield running.start()
+    finally:
+        running.kill()
 
 
 def by_line(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -89,7 +93,9 @@ def assert_statements(stack: RunningStack, expected: list[dict[str, Any]]) -> No
 
 
 @pytest.mark.rule("R2.1", "R2.3", "R2.5", "R3.3", "R5.3", "R7.1", "R7.2", "R8.1")
-@pytest.mark.parametrize("case", ["case2", "model"], indirect=True)
+@pytest.mark.parametrize(
+    ("case", "broker_kind"), [("case2", "embedded"), ("model", "embedded"), ("model", "apache")], indirect=True
+)
 def test_the_stack_equals_the_offline_rating_across_a_restart(stack: RunningStack, case: Case) -> None:
     """Fed by another program, stopped in the middle and started again, every result equals the offline one."""
     middle = len(case.journal) // 2

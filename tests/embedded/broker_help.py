@@ -6,11 +6,13 @@ import uuid
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import NotLeaderForPartitionError, UnknownTopicOrPartitionError
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 
 RECORD_BYTES_MAX = 8 << 20
 GROUP_SETTINGS = {"session_timeout_ms": 6_000, "heartbeat_interval_ms": 500, "rebalance_timeout_ms": 6_000}
+PATIENCE_S = 30
 
 
 def new_producer(bootstrap: str) -> AIOKafkaProducer:
@@ -24,9 +26,8 @@ def new_producer(bootstrap: str) -> AIOKafkaProducer:
 
 
 def new_consumer(bootstrap: str, *topics: str, group: str | None = None, **settings: object) -> AIOKafkaConsumer:
-    settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False, **settings}
-    if group:
-        settings |= {"group_id": group, **GROUP_SETTINGS}
+    member = {"group_id": group, **GROUP_SETTINGS} if group else {}
+    settings = {"auto_offset_reset": "earliest", "enable_auto_commit": False, **member, **settings}
     return AIOKafkaConsumer(*topics, bootstrap_servers=bootstrap, **settings)
 
 
@@ -47,7 +48,7 @@ async def read(bootstrap: str, topic: str, count: int, partition: int = 0, **set
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
         records: list = []
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while len(records) < count:
                 records += (await consumer.getmany(timeout_ms=200)).get(place, [])
         return records
@@ -64,7 +65,7 @@ async def read_to(bootstrap: str, topic: str, last: int) -> list:
         consumer.assign([place])
         await consumer.seek_to_beginning(place)
         records: list = []
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while not records or records[-1].offset < last:
                 records += (await consumer.getmany(timeout_ms=200)).get(place, [])
         return records
@@ -82,7 +83,7 @@ async def end_offset(bootstrap: str, topic: str, partition: int = 0) -> int:
         await consumer.stop()
 
 
-async def until(condition, timeout_s: float = 15) -> None:
+async def until(condition, timeout_s: float = PATIENCE_S) -> None:
     """Wait until `condition()` holds."""
     async with asyncio.timeout(timeout_s):
         while not condition():  # noqa: ASYNC110 (the clients have no event to wait for)
@@ -103,6 +104,10 @@ async def append_batch(producer: AIOKafkaProducer, topic: str, sequence: int, *v
         builder.append(number, 1_700_000_000_000, None, value, [])
     (node,) = producer.client.cluster.brokers()
     request = ProduceRequest(None, -1, 10_000, [(topic, [(0, bytes(builder.build()))])])
-    answer = await producer.client.send(node.nodeId, request)
-    ((_, ((_, code, offset, *_),)),) = answer.topics
-    return code, offset
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            answer = await producer.client.send(node.nodeId, request)
+            ((_, ((_, code, offset, *_),)),) = answer.topics
+            if code not in {UnknownTopicOrPartitionError.errno, NotLeaderForPartitionError.errno}:
+                return code, offset
+            await asyncio.sleep(0.05)  # a topic just made has no leader yet

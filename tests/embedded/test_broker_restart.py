@@ -11,6 +11,8 @@ from tests.fixtures.apache_kafka import STOPPED
 from tests.fixtures.brokers import on_every_broker
 from tests.fixtures.servers import Server
 
+PATIENCE_S = 60
+
 pytestmark = [pytest.mark.asyncio, on_every_broker]
 
 
@@ -36,19 +38,27 @@ async def test_what_was_acknowledged_survives(new_broker: Server, way: str):
     else:
         server.kill()
     await server.started()
-    await asyncio.wait_for(producer.send_and_wait(topic, b"after", key=b"k", partition=0), 15)
+    await asyncio.wait_for(producer.send_and_wait(topic, b"after", key=b"k", partition=0), PATIENCE_S)
     await producer.stop()
     admin = AIOKafkaAdminClient(bootstrap_servers=server.address)
     await admin.start()
     configs = await describe_configs(admin, topic)
-    offsets = await admin.list_consumer_group_offsets(group)
+    committed = await committed_offset(admin, group, TopicPartition(topic, 0))
     records = await read(server.address, topic, 101)
     await admin.close()
 
     assert (configs["cleanup.policy"], configs["retention.ms"]) == ("compact", "-1")
-    assert offsets[TopicPartition(topic, 0)].offset == 42
+    assert committed == 42
     assert [r.value for r in records] == [b"%d" % number for number in range(100)] + [b"after"]
     assert [r.offset for r in records] == list(range(101))
+
+
+async def committed_offset(admin: AIOKafkaAdminClient, group: str, place: TopicPartition) -> int:
+    """Return it once it is there: aiokafka takes a coordinator that is still loading for one that knows of no commit."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not (offsets := await admin.list_consumer_group_offsets(group)):  # noqa: ASYNC110 (no event to wait for)
+            await asyncio.sleep(0.1)
+    return offsets[place].offset
 
 
 async def test_a_consumer_lives_through_a_restart_of_the_broker(new_broker: Server):
@@ -68,7 +78,7 @@ async def test_a_consumer_lives_through_a_restart_of_the_broker(new_broker: Serv
     server.kill()
     await server.started()
     await producer.send_and_wait(topic, b"after")
-    after = await asyncio.wait_for(consumer.getone(), 20)
+    after = await asyncio.wait_for(consumer.getone(), PATIENCE_S)
     await asyncio.gather(producer.stop(), consumer.stop())
 
     assert [before.value, after.value] == [b"before", b"after"]
@@ -91,7 +101,7 @@ async def test_compaction_keeps_the_last_record_of_a_key(new_broker: Server):
     server.stop()
     await server.started()
     kept: list = []
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         while len(kept) > 5 or not kept:  # Apache Kafka compacts in the background, all but the newest segment
             end = (await producer.send_and_wait(topic, b"", key=b"newest")).offset
             records = await read_to(server.address, topic, end)
