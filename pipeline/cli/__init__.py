@@ -6,6 +6,7 @@ import sys
 import click
 
 _COMMANDS = {
+    "audit": ("pipeline.cli.audit", "audit_command", "Prove a period from ClickHouse and Kafka."),
     "catalog": ("pipeline.cli.catalog", "catalog_group", "Check catalogs: plans, prices, subscriptions."),
     "demo": ("pipeline.cli.demo", "demo_command", "Run everything once on made-up or traced usage."),
     "migrate": ("pipeline.cli.migrate", "migrate_command", "Bring ClickHouse's tables and views up to date."),
