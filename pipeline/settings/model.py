@@ -73,6 +73,9 @@ class Settings(BaseSettings):
         description="how long usage.events must stand still before a grant goes that no later event vouches for",
     )
     sink_group: str = Field("usage-sink", description="consumer group of the sinks")
+    sink_session_ms: int = Field(
+        10_000, ge=1_000, description="after how long without a sign of life a sink's partitions go to others, in ms"
+    )
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")
     sink_wait_ms_max: int = Field(500, ge=1, description="how long the sink gathers rows before it inserts, in ms")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")

@@ -10,6 +10,10 @@ BLOCK_BYTES_MAX = 64 * 1024 * 1024
 """Bytes of one insert: a block stays one part in ClickHouse, and the sink small."""
 
 
+Span = tuple[int, int]
+"""Offsets of a partition: the first, and that after the last."""
+
+
 @dataclass(frozen=True, slots=True)
 class Piece:
     """Bytes of one message that are inserted or refused together: the whole message, or one line of it."""
@@ -40,6 +44,16 @@ def whole(record: ConsumerRecord) -> Piece:
     """Return a message as one piece."""
     payload: bytes = (record.value or b"").strip()
     return Piece(record, payload, payload.count(b"\n") + 1)
+
+
+def spans_of(pieces: Iterable[Piece]) -> dict[TopicPartition, Span]:
+    """Return by partition which records pieces are of: first offset, and that after the last."""
+    spans: dict[TopicPartition, Span] = {}
+    for piece in pieces:
+        place = TopicPartition(piece.record.topic, piece.record.partition)
+        first, _ = spans.get(place, (piece.record.offset, 0))
+        spans[place] = (first, piece.record.offset + 1)
+    return spans
 
 
 def looks_like_lines(payload: bytes) -> bool:

@@ -3,11 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.sink.blocks import Block, Piece, halves, joined, looks_like_lines
+from pipeline.sink.blocks import Block, Piece, Span, halves, joined, looks_like_lines, spans_of
 from pipeline.sink.dead_letters import DeadLetters
 from pipeline.sink.store import Away, LineStore, Refused
 
@@ -35,8 +36,13 @@ class Flusher:
         self._dead_letters = dead_letters
         self._refused_in_a_row = 0
 
-    async def flush(self, block: Block) -> None:
-        """Return once every line of the block is in ClickHouse or in the dead letters. Raises TooManyRefused."""
+    async def flush(self, block: Block, repeats: Mapping[TopicPartition, Span]) -> None:
+        """Return once every line of the block is in ClickHouse or in the dead letters. Raises TooManyRefused.
+
+        `repeats` are records that an earlier sink may have inserted.
+        """
+        if repeats:
+            await persist("ClickHouse", lambda: self._store.save_repeats(repeats))
         sound = [piece for piece in block.pieces if looks_like_lines(piece.payload)]
         for piece in block.pieces:
             if not looks_like_lines(piece.payload):
@@ -49,7 +55,7 @@ class Flusher:
         if not pieces:
             return
         try:
-            await persist("ClickHouse", lambda: self._store.insert_lines(joined(pieces)))
+            await persist("ClickHouse", self._attempts(pieces))
         except Refused as refusal:
             if len(pieces) > 1:
                 for half in halves(pieces):
@@ -60,6 +66,19 @@ class Flusher:
                 await self._refuse(pieces[0], str(refusal))
         else:
             self._refused_in_a_row = 0
+
+    def _attempts(self, pieces: Sequence[Piece]) -> Callable[[], Awaitable[None]]:
+        """Return what inserts pieces; from its second call on it says before that they may be there already."""
+        repeated = False
+
+        async def attempt() -> None:
+            nonlocal repeated
+            if repeated:
+                await self._store.save_repeats(spans_of(pieces))
+            repeated = True
+            await self._store.insert_lines(joined(pieces))
+
+        return attempt
 
     async def _refuse(self, piece: Piece, reason: str) -> None:
         self._refused_in_a_row += 1

@@ -16,7 +16,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
-from pipeline.sink.blocks import BLOCK_BYTES_MAX, Block, Waiting
+from pipeline.sink.blocks import BLOCK_BYTES_MAX, Block, Span, Waiting, spans_of
 from pipeline.sink.dead_letters import DeadLetters
 from pipeline.sink.flush import Flusher, TooManyRefused, persist
 from pipeline.sink.store import LineStore
@@ -29,9 +29,8 @@ IDLE_WAIT_MS = 200
 CLOSE_S_MAX = 5.0
 STOP_GRACE_S = 10.0
 """How long the last flush may take after a stop; what it does not finish is sent again by the next sink."""
-SESSION_MS = 30_000
-"""How long a sink may be silent before its partitions go to others; a busy broker and a big fetch take their time."""
 PROGRESS_S = 30.0
+_UNKNOWN_END = 2**62
 _POLL_INTERVAL_MS_MAX = 2**31 - 1
 
 
@@ -97,13 +96,14 @@ class Sink:
             client_id="usage-sink",
             group_id=self._settings.sink_group,
             auto_offset_reset="earliest",
-            session_timeout_ms=SESSION_MS,
+            session_timeout_ms=self._settings.sink_session_ms,
             max_partition_fetch_bytes=BLOCK_BYTES_MAX // 4,
             fetch_max_bytes=BLOCK_BYTES_MAX,
             # A sink that waits for ClickHouse fetches nothing; the group must not take that for death.
             max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
             metadata_max_age_ms=30_000,
         )
+        self._assignment.consumer = consumer
         consumer.subscribe([LINES_TOPIC], listener=self._assignment)
         return consumer
 
@@ -112,7 +112,8 @@ class Sink:
             block = await self._gather(consumer)
             if block is None:
                 return
-            if await self._finish(_flush_and_commit(flusher, consumer, block)):
+            repeats = self._assignment.take_repeats(block)
+            if await self._finish(_flush_and_commit(flusher, consumer, block, repeats)):
                 self._done |= block.next_offsets
                 self._progress.flushed(block, consumer)
             else:
@@ -193,20 +194,36 @@ class Sink:
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes when the group takes partitions away."""
+    """Notes when the group takes partitions away, and where the log ended when it gave some."""
 
     def __init__(self) -> None:
         self.revoked = asyncio.Event()
         self.assigned = False
+        self.consumer: AIOKafkaConsumer | None = None
+        self._ends: dict[TopicPartition, int] = {}
 
     def on_partitions_revoked(self, revoked: set[TopicPartition]) -> None:
         """Note that what was fetched so far is no longer ours to commit."""
+        self._ends.clear()
         if revoked:
             self.revoked.set()
 
-    def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:  # noqa: ARG002 - the signature is aiokafka's
-        """Note that the group has dealt out its partitions."""
+    async def on_partitions_assigned(self, assigned: set[TopicPartition]) -> None:
+        """Note that the group has dealt out its partitions: what is in the log by now, an earlier sink may have inserted."""
         self.assigned = True
+        if self.consumer is None or not assigned:
+            return
+        try:
+            self._ends = await self.consumer.end_offsets(list(assigned))
+        except KafkaError as failure:
+            log.warning("where %s ends is not known, everything from here on may be a repeat: %r", LINES_TOPIC, failure)
+            self._ends = dict.fromkeys(assigned, _UNKNOWN_END)
+
+    def take_repeats(self, block: Block) -> dict[TopicPartition, Span]:
+        """Return which records an earlier sink may have inserted, for the partitions of which this is the first block."""
+        firsts = spans_of(block.pieces)
+        ends = {place: self._ends.pop(place, 0) for place in firsts}
+        return {place: (first, ends[place]) for place, (first, _) in firsts.items() if first < ends[place]}
 
     def take_revoked(self) -> bool:
         """Tell whether partitions were taken away since the last call."""
@@ -221,8 +238,10 @@ async def _cancel(*tasks: asyncio.Task[Any]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _flush_and_commit(flusher: Flusher, consumer: AIOKafkaConsumer, block: Block) -> None:
-    await flusher.flush(block)
+async def _flush_and_commit(
+    flusher: Flusher, consumer: AIOKafkaConsumer, block: Block, repeats: Mapping[TopicPartition, Span]
+) -> None:
+    await flusher.flush(block, repeats)
     await persist("Kafka", lambda: _commit(consumer, block.next_offsets))
 
 

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from pipeline.settings import Settings
 from pipeline.settings.clients import clickhouse_arguments
+from pipeline.sink.blocks import Span
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +90,7 @@ class LineStore:
         """Make sure that ClickHouse answers and has the tables."""
         try:
             client = await self._connected()
-            found = await client.command("EXISTS TABLE usage.sink_positions")
+            found = await client.command("EXISTS TABLE usage.sink_repeats")
         except _FAILURES as error:
             await self.close()
             raise Away(_reason(error)) from error
@@ -113,14 +114,29 @@ class LineStore:
 
     async def save_positions(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Note up to where partitions are in ClickHouse."""
-        rows = [
-            json.dumps({"topic": place.topic, "partition": place.partition, "next_offset": next_offset})
-            for place, next_offset in next_offsets.items()
-        ]
+        await self._note(
+            "usage.sink_positions",
+            [
+                {"topic": place.topic, "partition": place.partition, "next_offset": next_offset}
+                for place, next_offset in next_offsets.items()
+            ],
+        )
+
+    async def save_repeats(self, spans: Mapping[TopicPartition, Span]) -> None:
+        """Note which records may be inserted again; call it before they are."""
+        await self._note(
+            "usage.sink_repeats",
+            [
+                {"topic": place.topic, "partition": place.partition, "first_offset": first, "next_offset": end}
+                for place, (first, end) in spans.items()
+            ],
+        )
+
+    async def _note(self, table: str, rows: list[dict[str, object]]) -> None:
         try:
-            await self._insert("usage.sink_positions", "\n".join(rows).encode(), {})
+            await self._insert(table, "\n".join(map(json.dumps, rows)).encode(), {})
         except Refused as refusal:
-            raise Away(f"positions were refused: {refusal}") from refusal
+            raise Away(f"{table} was refused: {refusal}") from refusal
 
     async def _insert(self, table: str, payload: bytes, settings: Mapping[str, object]) -> None:
         try:

@@ -100,7 +100,7 @@ class Audited:
 
     def fill(self) -> None:
         """Bring ClickHouse to what the sink makes of usage.lines."""
-        for table in ("usage_lines", "sink_positions"):
+        for table in ("usage_lines", "sink_positions", "sink_repeats"):
             self.client.command(f"TRUNCATE TABLE usage.{table}")
         for record in self.records:  # a part each, as small inserts leave them
             self.insert(record)
@@ -114,6 +114,14 @@ class Audited:
         """Insert lines."""
         block = b"\n".join(json.dumps(line, ensure_ascii=False).encode() for line in lines)
         self.client.raw_insert("usage.usage_lines", insert_block=block, fmt="JSONEachRow")
+
+    def note_repeats(self) -> None:
+        """Note that a sink may have inserted every record of usage.lines again."""
+        for partition, next_offset in self.next_offsets.items():
+            self.client.command(
+                "INSERT INTO usage.sink_repeats (topic, partition, first_offset, next_offset) "
+                f"VALUES ('usage.lines', {partition}, 0, {next_offset})"
+            )
 
     def send(self, topic: str, value: bytes, **more: Any) -> int:
         """Produce one record; return its offset."""

@@ -134,9 +134,22 @@ def test_a_line_that_is_there_under_another_number_too_is_found(audited: Audited
 
 @pytest.mark.rule("R7.2")
 def test_the_same_row_put_in_again_by_hand_is_found(unmerged: Audited):
-    """No reader sees the copy, but a sink would have repeated the whole record of usage.lines."""
+    """No reader sees the copy, but a sink says before it inserts a record again."""
+    of_period = [record for record in unmerged.records if record[0]["period"] == unmerged.period()]
+    record = min(of_period, key=len)
+    unmerged.insert(record)
+
+    check = unmerged.checks()["doubled lines"]
+
+    assert named(check) == {(line["customer"], line["seq"]) for line in record if line["period"] == unmerged.period()}
+
+
+@pytest.mark.rule("R7.2")
+def test_one_line_of_a_record_that_a_sink_may_have_repeated_is_found(unmerged: Audited):
+    """A sink would have repeated the whole record of usage.lines."""
     record = max(unmerged.records, key=len)
     line = next(line for line in record if line["period"] == unmerged.period())
+    unmerged.note_repeats()
     unmerged.insert([line])
 
     check = unmerged.checks()["doubled lines"]
@@ -147,6 +160,7 @@ def test_the_same_row_put_in_again_by_hand_is_found(unmerged: Audited):
 @pytest.mark.rule("R7.2")
 def test_a_sink_that_repeats_inserts_does_no_damage(unmerged: Audited):
     """Whole records again, as after a crash: a note, and the exit code stays 0."""
+    unmerged.note_repeats()
     for record in unmerged.records[::2]:
         unmerged.insert(record)
 

@@ -35,6 +35,13 @@ def arrived(client: Client) -> int:
     return client.query("SELECT count() FROM usage.usage_lines").result_rows[0][0]
 
 
+def repeats(client: Client) -> list[tuple[int, int, int]]:
+    """Return which records a sink may have inserted again: partition, first offset, offset after the last."""
+    return client.query(
+        "SELECT DISTINCT partition, first_offset, next_offset FROM usage.sink_repeats ORDER BY ALL"
+    ).result_rows
+
+
 @pytest.mark.rule("R7.1", "R7.2")
 async def test_lines_arrive_and_positions_follow(feed: Feed, settings: Settings, store: Client) -> None:
     """Every line of every conformance case arrives once; then the positions are noted, then committed."""
@@ -58,6 +65,7 @@ async def test_lines_arrive_and_positions_follow(feed: Feed, settings: Settings,
     positions = store.query("SELECT partition, next_offset FROM usage.sink_positions FINAL").result_rows
     assert sum(next_offset for _, next_offset in positions) == sent
     assert await feed.committed(settings.sink_group) == dict(positions)
+    assert repeats(store) == [(partition, 0, end) for partition, end in sorted(positions)]  # sent before the sink began
 
 
 async def test_a_restart_goes_on_where_it_was(feed: Feed, settings: Settings, store: Client) -> None:
@@ -192,9 +200,20 @@ async def test_clickhouse_killed_during_the_feed_costs_nothing(
                     await eventually(lambda kill=kill: caplog.text.count("is back") > kill, "the sink goes on")
                 await eventually(showing(client, *(("acme", seq) for seq in range(1, 401))), "all lines")
                 assert not task.done()
+        assert repeats(client), "an insert whose outcome was unknown"
     finally:
         client.close()
         await asyncio.to_thread(server.kill)
+
+
+async def test_an_undisturbed_sink_repeats_nothing(feed: Feed, settings: Settings, store: Client) -> None:
+    """What comes after a sink has begun is inserted once, and not noted as a possible repeat."""
+    async with running_sink(settings):
+        for seq in range(1, 6):
+            await feed.send(a_line("acme", seq), partition=seq % 2)
+            await eventually(showing(store, *(("acme", each) for each in range(1, seq + 1))), "the line")
+
+    assert repeats(store) == []
 
 
 async def test_a_sink_that_waits_leaves_the_group_alone(feed: Feed, settings: Settings, store: Client) -> None:
@@ -273,3 +292,4 @@ async def test_killed_between_insert_and_commit_doubles_nothing(feed: Feed, sett
         await eventually(lambda: arrived(store) == 2 * len(keys), "the second insert")
 
     assert rows(store) == keys
+    assert repeats(store) == [(0, 0, 1)]

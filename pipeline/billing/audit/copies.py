@@ -54,6 +54,26 @@ FROM (
 WHERE in_scope AND stored > fewest AND most_times = 1
 """
 
+# A sink says before it inserts a record again. What is stored several times without that was put in by somebody else.
+_PLANTED = """
+SELECT customer, toInt64(seq) AS line, 'line is stored several times, but no sink has repeated its record' AS what,
+    '1' AS expected, toString(any(copies)) AS found
+FROM (
+    SELECT line.customer AS customer, line.seq AS seq, line.log_partition AS log_partition,
+        line.log_offset AS log_offset, copies.copies AS copies
+    FROM {db}.logged AS line
+    INNER JOIN (SELECT * FROM {db}.copies WHERE in_scope) AS copies
+        ON line.customer = copies.customer AND line.seq = copies.seq
+) AS place
+LEFT JOIN (
+    SELECT partition, groupArray((first_offset, next_offset)) AS spans
+    FROM usage.sink_repeats WHERE topic = 'usage.lines' GROUP BY partition
+) AS repeats ON place.log_partition = repeats.partition
+GROUP BY customer, seq
+HAVING count() = 1
+    AND NOT max(arrayExists(span -> log_offset >= span.1 AND log_offset < span.2, repeats.spans))
+"""
+
 _DAYS_35_US = 35 * 24 * 3600 * 1_000_000
 _FUTURE_US = 5 * 60 * 1_000_000
 """By how much an event's time may be ahead of its record's (R2.4)."""
@@ -97,7 +117,10 @@ def check_copies(scratch: Scratch) -> Check:
     scratch.run(_COPIES.replace("@scope", scope))
     ((copies,),) = scratch.rows("SELECT count() FROM {db}.copies WHERE in_scope")
     if copies:
-        scratch.collect(check, _UNEVEN)
+        scratch.collect(check, _PLANTED)
+        scratch.collect(
+            check, f"SELECT * FROM ({_UNEVEN}) WHERE (customer, line) NOT IN (SELECT customer, line FROM ({_PLANTED}))"
+        )
         some = scratch.rows("SELECT customer, seq FROM {db}.copies WHERE in_scope ORDER BY customer, seq LIMIT 3")
         named = ", ".join(f"{customer} {seq}" for customer, seq in some)
         check.notes.append(
