@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run kafka test check format bench clean
+.PHONY: help setup run kafka test check format bench fuzz faults clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -40,8 +40,17 @@ format: setup  ## format the code
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-bench: setup  ## measure the pure rating: events/s/core, us per event
+faults: setup  ## kill, freeze and cut off the running pipeline: ROUNDS=10 SEED=1 BROKER=embedded|apache (docs/faults.md)
+	.venv/bin/python -m tests.faults --rounds $(or $(ROUNDS),10) --seed $(or $(SEED),1) --broker $(or $(BROKER),embedded)
+
+bench: setup  ## measure: pure rating (us per event), recovery and pauses with 200,000 customers
 	.venv/bin/python -m bench.rate
+	.venv/bin/python -m bench.recovery
+
+SECONDS ?= 60
+fuzz: setup  ## malformed input, guided by coverage: SECONDS=60 a target, TARGET=agent, INPUT=file to run one again
+	-@$(UV) sync --locked --quiet --inexact --group fuzz --no-build-package atheris
+	@.venv/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(addprefix --target ,$(TARGET)) $(addprefix --input ,$(INPUT))
 
 clean:  ## remove what make made, but no data
 	rm -rf .venv .uv .kafka .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

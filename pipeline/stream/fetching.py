@@ -119,7 +119,10 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         if not wanted or not self._is_sought(consumer):
             return []
         fetched = await fetched_records(
-            consumer, lambda: {tp: self._read[tp][1] for tp in wanted & self._read.keys()}, POLL_S_MAX, self._poll_records
+            consumer,
+            lambda: {tp: self._read[tp][1] for tp in wanted & self._read.keys()},
+            POLL_S_MAX,
+            self._poll_records,
         )
         if not self._is_sought(consumer):
             return []  # dealt out anew meanwhile: the seek that is to come takes back what was read

@@ -46,12 +46,20 @@ class Desk:
             (TP(GRANTS_TOPIC, self.partition), self.merge.grants),
         ]
 
-    def begun(self) -> dict[str, int]:
-        """Return, by topic, up to where the source was done before this round."""
+    def done(self) -> dict[str, int]:
+        """Return, by topic, up to where the source is done."""
         positions = self.holding.positions
         if positions is None:
             raise RuntimeError(f"partition {self.partition}: work began without positions")
         return {EVENTS_TOPIC: positions.events, GRANTS_TOPIC: positions.grants}
+
+    def taken(self) -> Positions:
+        """Return up to where the merge has nothing left to take."""
+        return Positions(self.merge.events.next_offset(), self.merge.grants.next_offset())
+
+    def is_ahead(self) -> bool:
+        """Say whether nothing is left and the sources went on without a record: ends and aborts of transactions."""
+        return not (self.merge.events.records or self.merge.grants.records) and self.taken() != self.holding.positions
 
     async def write(self, positions: Positions) -> None:
         """Write what is pending, and that the source is done up to `positions`: both or nothing."""
@@ -149,7 +157,7 @@ class Rounds(Service):
         try:
             while not self._halted:
                 records = await self._next_records(desk)
-                if records:
+                if records or desk.is_ahead():
                     desk.busy = True
                     await self._round(desk, records)
                     desk.busy = False
@@ -170,7 +178,8 @@ class Rounds(Service):
         desk.arrived.clear()
         ready_at_s = desk.merge.ready_at_s()
         if ready_at_s is None:
-            await desk.arrived.wait()
+            if not desk.is_ahead():
+                await desk.arrived.wait()
             return []
         wait_s = ready_at_s - time.monotonic()
         if wait_s > 0:
@@ -188,16 +197,17 @@ class Rounds(Service):
         """Rate records and write what follows from it, in one transaction or, when there is much, in several."""
         self._count_records(records)
         ledger = desk.holding.ledger
-        done = desk.begun()
+        done = desk.done()
         for record in records:
             _rate(ledger, record)
             done[record.topic] = record.offset + 1
             if ledger.pending_events >= ROUND_EVENTS_MAX and record is not records[-1]:
                 await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
-        await desk.write(Positions(desk.merge.events.next_offset(), desk.merge.grants.next_offset()))
+        await desk.write(desk.taken())
         limit = self.app.settings.worker_buffer_bytes_max // 2
+        done = desk.done()  # what has come while we wrote is not: the group must never be ahead of the states
         for tp, side in desk.sides():
-            self.app.consumer.settle(tp, side.next_offset())
+            self.app.consumer.settle(tp, done[tp.topic])
             if side.bytes < limit:
                 self.app.consumer.on_buffer_drop(tp)
 

@@ -74,3 +74,44 @@ async def test_a_round_of_many_events_is_written_in_pieces_and_settled_once() ->
     ]
     assert holding.positions == Positions(6, 0)
     assert {tp.topic for tp, _ in desk.sides()} == {EVENTS_TOPIC, GRANTS_TOPIC}
+
+
+class LateJournal(Journal):
+    """While it writes, the source goes on without a record and then with one: an aborted transaction, an event."""
+
+    merge: Merge
+
+    async def write(self, effects: Effects, positions: Positions) -> None:
+        await super().write(effects, positions)
+        self.merge.events.add(1, [], 3, time.monotonic())
+        self.merge.events.add(3, [Record(EVENTS_TOPIC, 0, 3, 1, b"acme", b"[]")], 4, time.monotonic())
+
+
+async def test_the_group_is_never_ahead_of_the_states() -> None:
+    """What the sources brought while a round was written is not committed with it, not even a gap in the offsets."""
+    journal = LateJournal()
+    app: Any = SimpleNamespace(settings=load_settings(), counters=Counters(), consumer=journal)
+    holding = Holding(0, BusyLedger(), journal)  # type: ignore[arg-type]
+    holding.positions = Positions(0, 0)
+    journal.merge = merge = Merge(0, 0, 0, 0.0, 0.0)
+    desk = Desk(holding, merge, PoisonAlarm(0, Counters()), {})
+    merge.events.add(0, [Record(EVENTS_TOPIC, 0, 0, 1, b"acme", b"[]")], 1, time.monotonic())
+
+    await Rounds(app)._round(desk, [merge.events.pop()])
+
+    assert journal.entries == [("written up to 1", 10_000), ("settled", 1)]
+
+
+async def test_a_gap_at_the_end_of_a_source_is_written_too() -> None:
+    """When a source went on without a record and nothing is left, that is ahead of what is written; else it is not."""
+    holding = Holding(0, BusyLedger(), Journal())  # type: ignore[arg-type]
+    holding.positions = Positions(5, 0)
+    merge = Merge(0, 5, 0, 0.0, 0.0)
+    desk = Desk(holding, merge, PoisonAlarm(0, Counters()), {})
+    assert not desk.is_ahead()
+
+    merge.events.add(5, [], 7, time.monotonic())
+    assert desk.is_ahead()
+
+    merge.events.add(7, [Record(EVENTS_TOPIC, 0, 7, 1, b"acme", b"[]")], 8, time.monotonic())
+    assert not desk.is_ahead()
