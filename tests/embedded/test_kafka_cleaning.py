@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.embedded.kafka.batches import seal
 from pipeline.embedded.kafka.cleaning import clean
 from pipeline.embedded.kafka.log import ClosedError, PartitionLog
 from pipeline.embedded.kafka.topics import Topics
@@ -71,6 +72,22 @@ async def test_a_batch_with_fewer_records_keeps_what_the_others_carried(log, cod
     assert kept(log)[:10] == [(number, keys[number], b"v" * 40) for number in range(10)]
     assert log.offset_at(NOW_MS + 7) == (7, NOW_MS + 7)
     assert log.offset_at(NOW_MS + 30) == (80, NOW_MS + 30)
+
+
+async def test_a_batch_that_cannot_be_read_stays(log):
+    """A batch that says it is compressed and is not is kept as it came, and cleaning goes on."""
+    broken = bytearray(batch((b"a", b"1"), (b"b", b"1")))
+    broken[22] |= 1  # gzip, it says
+    seal(broken)
+    append(log, memoryview(broken))
+    append(log, batch((b"a", b"2")))
+    append(log, batch((b"a", b"3")))
+    append(log, batch((b"z", b"1")))
+
+    await clean(log, COMPACT)
+
+    assert [base for base, *_ in headers(log)] == [0, 3, 4]
+    assert log.offset_at(NOW_MS) == (0, NOW_MS + 1)
 
 
 async def test_compaction_forgets_old_tombstones_only(log):
@@ -199,15 +216,23 @@ async def test_appends_and_readers_go_on_while_it_cleans(log, path):
     again.close()
 
 
-async def test_a_topic_deleted_while_it_is_cleaned_is_gone(tmp_path):
-    """Cleaning gives up, and leaves no file behind."""
+@pytest.mark.parametrize("moment", ["reading", "flushing"])
+async def test_a_topic_deleted_while_it_is_cleaned_is_gone(tmp_path, monkeypatch, moment):
+    """Cleaning gives up, and leaves no file behind, which would be another topic's of that name."""
+    flushing = asyncio.Event()
+
+    async def flush(*_: object) -> None:
+        flushing.set()
+        await asyncio.sleep(0.01)
+
+    monkeypatch.setattr("asyncio.to_thread", flush)
     topics = Topics(tmp_path)
     topics.create("t", 1, COMPACT)
     log = topics.topics["t"].logs[0]
     for number in range(3_000):
         append(log, batch((b"k", b"%d" % number), (b"once%d" % number, b"x" * 400)))
     cleaning = asyncio.create_task(clean(log, COMPACT))
-    await asyncio.sleep(0)
+    await (flushing.wait() if moment == "flushing" else asyncio.sleep(0))
 
     topics.delete("t")
 

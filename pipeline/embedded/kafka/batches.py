@@ -1,7 +1,6 @@
 """Read Kafka record batches (format 2) without touching their records unless they are asked for."""
 
 import struct
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aiokafka.record.default_records import DefaultRecordBatch
@@ -22,6 +21,10 @@ _NO_SEQUENCE = -1
 
 class BatchError(ValueError):
     """A batch that the broker must not keep."""
+
+
+class UnreadableError(BatchError):
+    """A batch whose records cannot be read here."""
 
 
 class TooOldError(BatchError):
@@ -148,6 +151,14 @@ def codec_of(batch: Batch) -> int:
     return batch.attributes & _CODEC
 
 
-def records_of(batch: bytes) -> Iterator[Any]:
-    """Yield the records of one batch: objects with `offset`, `timestamp`, `key`, `value`."""
-    return iter(DefaultRecordBatch(batch))
+def records_of(batch: bytes) -> list[Any]:
+    """Return the records of one batch: objects with `offset`, `timestamp`, `key`, `value`, `headers`.
+
+    Raises:
+        UnreadableError: this machine cannot decompress it, or its producer had not made it of records.
+
+    """
+    try:
+        return list(DefaultRecordBatch(batch))
+    except Exception as failure:  # the libraries of the codecs raise what they like
+        raise UnreadableError(f"a batch cannot be read: {failure!r}") from failure

@@ -15,9 +15,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
 
-from aiokafka.errors import UnsupportedCodecError
-
-from pipeline.embedded.kafka.batches import Batch, records_of
+from pipeline.embedded.kafka.batches import Batch, UnreadableError, records_of
 from pipeline.embedded.kafka.index import AbortedReading
 from pipeline.embedded.kafka.log import PartitionLog
 from pipeline.embedded.kafka.replacement import with_records
@@ -97,7 +95,7 @@ async def _find_newest(log: PartitionLog, end: int, producers_from_ms: int) -> _
             for record in records_of(stored.raw):
                 if record.key is not None:
                     newest.of_key[record.key] = record.offset
-        except UnsupportedCodecError:
+        except UnreadableError:
             continue
     return newest
 
@@ -117,7 +115,7 @@ def _kept_of(stored: _Stored, newest: _Newest, tombstones_from_ms: int) -> bytes
             return raw
         if kept or newest.data_of_producer.get(batch.producer_id) == batch.base_offset:
             return with_records(raw, batch, kept)
-    except UnsupportedCodecError:
+    except UnreadableError:
         return raw
     return None
 

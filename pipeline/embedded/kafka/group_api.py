@@ -1,7 +1,8 @@
 """Answer requests of consumer groups: membership and committed offsets."""
 
 from pipeline.embedded.kafka.data_api import NODE_ID, Address
-from pipeline.embedded.kafka.groups import Groups, Joining
+from pipeline.embedded.kafka.groups import Groups
+from pipeline.embedded.kafka.members import Joining
 from pipeline.embedded.kafka.messages import Code
 from pipeline.embedded.kafka.offsets import Committed, Offsets
 from pipeline.embedded.kafka.wire import Message
@@ -152,7 +153,7 @@ class GroupApi:
         for group_id in request["groups_names"]:
             members = self._groups.group(group_id).members
             if not members:
-                self._groups.groups.pop(group_id)
+                self._groups.forget(group_id)
                 self._offsets.forget_group(group_id)
             answers.append({"group_id": group_id, "error_code": Code.NON_EMPTY_GROUP if members else Code.NONE})
         return {"results": answers}

@@ -1,83 +1,31 @@
-"""Coordinate consumer groups: who is a member, in which generation, with which assignment; the silent are evicted."""
+"""Coordinate consumer groups: who is a member, in which generation, with which assignment; the silent are evicted.
+
+Each generation is in a journal before its members learn of it, and so are their assignments. After a restart the members
+go on as if nothing had happened; who is not heard of within its session timeout is evicted, and only then are its
+partitions another's. Generations never go back, so that who was evicted before a restart cannot commit after it.
+"""
 
 import asyncio
+import logging
 import time
 import uuid
-from collections.abc import Callable
-from enum import Enum
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
+from pipeline.embedded.kafka.journal import Journal
+from pipeline.embedded.kafka.members import Joined, Joining, Member, State, Synced
 from pipeline.embedded.kafka.messages import Code
 
-_SESSION_SECONDS = (0.1, 1800.0)
-
-
-class State(Enum):
-    """Where a group stands; the values are Kafka's names."""
-
-    EMPTY = "Empty"
-    PREPARING = "PreparingRebalance"
-    COMPLETING = "CompletingRebalance"
-    STABLE = "Stable"
-
-
-class Joining(NamedTuple):
-    """What a member says when it joins."""
-
-    member_id: str
-    client_id: str
-    instance_id: str | None
-    session_s: float
-    rebalance_s: float
-    protocol_type: str
-    protocols: list[tuple[str, bytes]]
-
-
-class Joined(NamedTuple):
-    """The answer to a join; only the leader gets the members with their metadata."""
-
-    error: int
-    generation: int = -1
-    protocol: str = ""
-    leader: str = ""
-    member_id: str = ""
-    members: tuple[tuple[str, str | None, bytes], ...] = ()
-
-
-class Synced(NamedTuple):
-    """The answer to a sync: this member's assignment."""
-
-    error: int
-    assignment: bytes = b""
-
-
-class Member:
-    """One member of a group."""
-
-    def __init__(self, joining: Joining) -> None:
-        """Take what it said when it joined."""
-        self.said = joining
-        self.assignment = b""
-        self.join: asyncio.Future[Joined] | None = None
-        self.sync: asyncio.Future[Synced] | None = None
-        self.deadline = 0.0
-
-    def touch(self) -> None:
-        """Begin its session timeout afresh."""
-        low, high = _SESSION_SECONDS
-        self.deadline = time.monotonic() + min(max(self.said.session_s, low), high)
-
-    @property
-    def waiting(self) -> bool:
-        """Whether it waits for an answer, and so cannot send heartbeats."""
-        return self.join is not None or self.sync is not None
+log = logging.getLogger("usage.broker")
 
 
 class Group:
     """One consumer group."""
 
-    def __init__(self) -> None:
-        """Begin without members."""
+    def __init__(self, changed: Callable[["Group"], None]) -> None:
+        """Begin without members; `changed` is told before the members learn of a generation or an assignment."""
+        self._changed = changed
         self.state = State.EMPTY
         self.generation = 0
         self.protocol_type = ""
@@ -86,6 +34,20 @@ class Group:
         self.members: dict[str, Member] = {}
         self._promised: dict[str, float] = {}
         self._rebalance_deadline = 0.0
+
+    def line(self) -> list[Any]:
+        """Return it as an entry of the journal, without its name."""
+        head = [self.generation, self.state.value, self.protocol_type, self.protocol, self.leader]
+        return [*head, [member.line() for member in self.members.values()]]
+
+    def restore(self, line: list[Any]) -> None:
+        """Go on as the group that `line` was written of; if its members had no assignments yet, they join again."""
+        self.generation, state, self.protocol_type, self.protocol, self.leader, members = line
+        self.members = {member.said.member_id: member for member in map(Member.of_line, members)}
+        if State(state) in {State.EMPTY, State.STABLE}:
+            self.state = State(state)
+        else:
+            self._prepare()
 
     def promise_member_id(self, client_id: str, session_s: float) -> str:
         """Return an id under which a new member may join; it lapses after the session timeout."""
@@ -134,6 +96,8 @@ class Group:
         self.state = State.STABLE
         for other_id, other in self.members.items():
             other.assignment = assignments.get(other_id, b"")
+        self._changed(self)
+        for other in self.members.values():
             _answer_sync(other, Synced(Code.NONE, other.assignment))
         return Synced(Code.NONE, member.assignment)
 
@@ -210,6 +174,7 @@ class Group:
         self.generation += 1
         if not self.members:
             self.state, self.leader, self.protocol = State.EMPTY, "", ""
+            self._changed(self)
             return
         self.state = State.COMPLETING
         if self.leader not in self.members:
@@ -217,6 +182,9 @@ class Group:
         self.protocol = _common_protocols(
             [self.members[self.leader].said, *(one.said for one in self.members.values())]
         )[0]
+        for member in self.members.values():
+            member.assignment = b""
+        self._changed(self)
         for member_id, member in self.members.items():
             member.touch()
             _answer_join(member, self._joined(member_id))
@@ -257,16 +225,44 @@ def _common_protocols(members: list[Joining]) -> list[str]:
 class Groups:
     """All groups, and the clock that evicts."""
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
-        """Begin without groups: members are not kept over a restart, they join again."""
+    def __init__(self, path: Path, now: Callable[[], float] = time.monotonic) -> None:
+        """Read the groups from the journal at `path`."""
         self.groups: dict[str, Group] = {}
         self._now = now
+        self._journal = Journal(path, self._snapshot)
+        for group_id, *line in self._journal.lines():
+            self.group(group_id).restore(line)
+        self._journal.rewrite()
 
     def group(self, group_id: str) -> Group:
         """Return a group, which is made when it is not there."""
-        return self.groups.setdefault(group_id, Group())
+        group = self.groups.get(group_id)
+        if group is None:
+            group = self.groups[group_id] = Group(lambda changed: self._save(group_id, changed))
+        return group
+
+    def forget(self, group_id: str) -> None:
+        """Drop a group that has no members."""
+        self.groups.pop(group_id)
+        self._journal.rewrite()
 
     def expire(self) -> None:
         """Evict silent members, and end rebalances that wait for too long."""
         for group in self.groups.values():
             group.expire(self._now())
+
+    def close(self) -> None:
+        """Close the journal."""
+        self._journal.close()
+
+    def _save(self, group_id: str, group: Group) -> None:
+        try:
+            self._journal.append([[group_id, *group.line()]])
+            self._journal.trim()
+        except OSError:  # the group goes on: its members are waiting
+            log.exception("generation %d of group %s will not be known after a restart", group.generation, group_id)
+
+    def _snapshot(self) -> Iterator[Any]:
+        for group_id, group in self.groups.items():
+            if group.generation:
+                yield [group_id, *group.line()]

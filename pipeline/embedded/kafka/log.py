@@ -12,9 +12,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from aiokafka.errors import UnsupportedCodecError
-
-from pipeline.embedded.kafka.batches import Batch, is_abort, is_intact, marker, place, read_header, records_of
+from pipeline.embedded.kafka.batches import (
+    Batch,
+    UnreadableError,
+    is_abort,
+    is_intact,
+    marker,
+    place,
+    read_header,
+    records_of,
+)
 from pipeline.embedded.kafka.index import Aborted, Index
 from pipeline.embedded.kafka.replacement import Replacement
 
@@ -172,6 +179,8 @@ class PartitionLog:
             await asyncio.sleep(0)
             end = after
         await asyncio.to_thread(os.fsync, replacement.file)
+        if self.closed:
+            raise ClosedError
         self._copy(end, self.size_bytes, replacement)
         replacement.install(self._path)
         os.close(self._file)
@@ -208,7 +217,7 @@ class PartitionLog:
             for record in records_of(data):
                 if record.timestamp >= time_ms:
                     return record.offset, record.timestamp
-        except UnsupportedCodecError:  # compressed in a way that this machine cannot read: its batch is close enough
+        except UnreadableError:  # its batch is close enough
             return self._index.bases[number], self._index.times[number]
         return None  # compaction has taken it
 

@@ -57,7 +57,7 @@ def with_records(raw: bytes, batch: Batch, offsets: set[int]) -> bytes:
     """Return a batch with only the records at `offsets`, perhaps none; its offsets, producer and sequence stay the same.
 
     Raises:
-        UnsupportedCodecError: it is compressed in a way that this machine cannot read.
+        UnreadableError: its records cannot be read here.
 
     """
     builder = DefaultRecordBatchBuilder(2, codec_of(batch) if offsets else 0, 0, -1, -1, -1, _BATCH_BYTES_MAX)

@@ -33,7 +33,7 @@ class Broker:
         self._topics = Topics(folder)
         self._offsets = Offsets(folder / "offsets.ndjson")
         self._transactions = Transactions(folder / "transactions.ndjson", self._topics, self._offsets)
-        self._groups = Groups()
+        self._groups = Groups(folder / "groups.ndjson")
         self._port = port
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -68,6 +68,7 @@ class Broker:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._transactions.close()
+        self._groups.close()
         self._offsets.close()
         self._topics.close()
 

@@ -59,6 +59,7 @@ class Transactions:
         self._producer_id_last = 0
         self._of_id: dict[str, Transaction] = {}
         self._of_producer: dict[int, Transaction] = {}
+        self._not_ended: dict[str, Transaction] = {}
         self._journal = Journal(path, self._snapshot)
         for line in self._journal.lines():
             self._take(Transaction.of_line(line))
@@ -145,7 +146,7 @@ class Transactions:
     def expire(self) -> None:
         """Abort the transactions that have been open for longer than their timeout, and fence their producers."""
         now_ms = self._now_ms()
-        for one in tuple(self._of_id.values()):
+        for one in tuple(self._not_ended.values()):
             if one.state is State.ONGOING and one.began_ms + one.timeout_ms < now_ms:
                 log.warning("the transaction of %s is aborted after %d ms", one.transactional_id, one.timeout_ms)
                 self._fence(one)
@@ -183,7 +184,7 @@ class Transactions:
         return self._save(one.left(COMPLETE[one.state]))
 
     def _complete_prepared(self) -> None:
-        for one in tuple(self._of_id.values()):
+        for one in tuple(self._not_ended.values()):
             if one.state in COMPLETE:
                 self._complete(one)
 
@@ -208,6 +209,10 @@ class Transactions:
         if former is not None and former.producer_id != one.producer_id:
             del self._of_producer[former.producer_id]
         self._of_id[one.transactional_id] = self._of_producer[one.producer_id] = one
+        if one.state is State.ONGOING or one.state in COMPLETE:
+            self._not_ended[one.transactional_id] = one
+        else:
+            self._not_ended.pop(one.transactional_id, None)
 
     def _snapshot(self) -> Iterator[Any]:
         for one in self._of_id.values():
