@@ -1,7 +1,6 @@
 """Waiting until what was fed has gone all the way: every consumer group has committed up to the end of its topics."""
 
 import asyncio
-import time
 from collections.abc import Callable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -26,21 +25,23 @@ async def wait_drained(settings: Settings, timeout_s: float, on_lag: Callable[[i
     """
     admin = AIOKafkaAdminClient(**kafka_arguments(settings))
     consumer = AIOKafkaConsumer(**consumer_arguments(settings))
-    await admin.start()
-    await consumer.start()
-    deadline = time.monotonic() + timeout_s
+    behind = "no answer from Kafka"
     try:
-        for group, topics in (
-            (settings.worker_group, (EVENTS_TOPIC, GRANTS_TOPIC)),
-            (settings.sink_group, (LINES_TOPIC,)),
-        ):
-            ends = await consumer.end_offsets(await _partitions(admin, topics))
-            while lag := _lag(ends, await _committed(admin, group)):
-                if group == settings.worker_group:
-                    on_lag(lag)
-                if time.monotonic() > deadline:
-                    raise NotDrained(f"group {group} is still {lag} records behind after {timeout_s:g} s")
-                await asyncio.sleep(_POLL_S)
+        async with asyncio.timeout(timeout_s):  # a client may wait for ever for a broker that was killed
+            await admin.start()
+            await consumer.start()
+            for group, topics in (
+                (settings.worker_group, (EVENTS_TOPIC, GRANTS_TOPIC)),
+                (settings.sink_group, (LINES_TOPIC,)),
+            ):
+                ends = await consumer.end_offsets(await _partitions(admin, topics))
+                while lag := _lag(ends, await _committed(admin, group)):
+                    behind = f"group {group} is still {lag} records behind"
+                    if group == settings.worker_group:
+                        on_lag(lag)
+                    await asyncio.sleep(_POLL_S)
+    except TimeoutError as late:
+        raise NotDrained(f"{behind} after {timeout_s:g} s") from late
     finally:
         await consumer.stop()
         await admin.close()

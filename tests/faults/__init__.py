@@ -1,0 +1,1 @@
+"""The faults harness: the real stack under seeded faults, held against the offline rating (docs/faults.md)."""
