@@ -136,9 +136,12 @@ class Sink:
             fetched = await consumer.getmany(timeout_ms=wait_ms)
             if self._assignment.take_revoked():
                 # What waited belongs to an assignment that is over. What was just fetched belongs to the present one.
+                # The consumer may still stand where the old one was read to, behind what is dropped here: no position counts.
                 self._waiting.clear()
                 self._done.clear()
+                self._waiting.add(fetched)
                 deadline = None
+                continue
             self._waiting.add(fetched)
             self._report_ready(consumer)
             if self._waiting.empty and (passed := await self._passed(consumer)):

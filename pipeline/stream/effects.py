@@ -79,11 +79,21 @@ class PartitionWriter:
     async def write(self, effects: Effects, positions: Positions) -> None:
         """Write all effects of a round, and up to where the source is done with them, in one transaction.
 
-        Raises KafkaError when it cannot be said whether they are written: the worker must stop, its successor sees.
+        Raises KafkaError or TimeoutError when it cannot be said whether they are written: the worker must stop, its
+        successor sees.
         """
-        await self._begin()
-        await asyncio.gather(self._send_outputs(effects), self._send_states(effects, positions))
-        await self._commit()
+        try:
+            async with asyncio.timeout(
+                TRANSACTION_MS_MAX / 1000
+            ):  # aiokafka tries some errors again for ever, silently
+                await self._begin()
+                await asyncio.gather(self._send_outputs(effects), self._send_states(effects, positions))
+                await self._commit()
+        except TimeoutError as late:
+            raise TimeoutError(
+                f"Kafka did not take the transaction of partition {self._partition} within {TRANSACTION_MS_MAX / 1000:g} s: is "
+                "a partition of usage.lines, usage.states, usage.alerts or usage.dead-letter without a leader?"
+            ) from late
         self._count(effects)
 
     async def _begin(self) -> None:

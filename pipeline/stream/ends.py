@@ -22,8 +22,8 @@ class LogEnds(NamedTuple):
 class EndOffsets:
     """A small client of its own: Faust's consumer thread may be waiting for records."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, isolation_level: str = "read_committed") -> None:
+        self._arguments = consumer_arguments(settings) | {"isolation_level": isolation_level}
         self._client: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
         self._waiting: asyncio.Task[LogEnds] | None = None
@@ -31,7 +31,7 @@ class EndOffsets:
 
     async def start(self) -> None:
         """Connect to Kafka."""
-        self._client = AIOKafkaConsumer(**consumer_arguments(self._settings))
+        self._client = AIOKafkaConsumer(**self._arguments)
         await self._client.start()
 
     async def stop(self) -> None:

@@ -18,15 +18,13 @@ from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.merge import PositionError
-from pipeline.stream.odd_headers import fetched_records
+from pipeline.stream.odd_headers import FETCH_BYTES_MAX, fetched_records
 from pipeline.stream.topics import STATES_TOPIC
 
 POLL_BYTES = 4 << 20
 """What one read should bring, by the size that records had lately: a read takes records by count."""
 POLL_RECORDS_MIN = 20
 POLL_RECORDS_MAX = 10_000
-FETCH_BYTES_MAX = 4 << 20
-"""A topic and partition; a single larger record or batch still comes whole (KIP-74)."""
 FETCH_WAIT_MS_MAX = 100
 """How long the broker holds an idle fetch. A partition that was just read waits for it: aiokafka has one fetch a broker
 under way. Faust's driver fixes it at 1500."""
@@ -154,10 +152,12 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         earliest = await consumer.beginning_offsets([TopicPartition(b.topic, b.partition) for b in suspicious])
         for bundle in suspicious:
             first = earliest[TopicPartition(bundle.topic, bundle.partition)]
-            if first > bundle.start or bundle.position < bundle.start:
+            place = f"{bundle.topic}/{bundle.partition}: offset {bundle.start} is not in the log"
+            if bundle.position < bundle.start:
+                raise PositionError(f"{place}: it has lost its end. Restore the topic: what was rated came from it")
+            if first > bundle.start:
                 raise PositionError(
-                    f"{bundle.topic}/{bundle.partition}: offset {bundle.start} is not in the log, which begins at "
-                    f"{first}: records were deleted before they were rated, or the log lost its end. Restore the topic; or, "
+                    f"{place}, which begins at {first}: records were deleted before they were rated. Restore the topic; or, "
                     f"to go on without them, set the offsets of group {self.app.conf.id} to where it shall go on, and "
                     "worker_skip (USAGE_WORKER_SKIP=true) once"
                 )

@@ -78,6 +78,8 @@ class Rounds(Service):
         super().__init__(**kwargs)
         self.app = app
         self._ends = EndOffsets(app.settings)
+        self._highwaters = EndOffsets(app.settings, "read_uncommitted")
+        """For the lag: what lies behind somebody's open transaction waits too."""
         self._desks: dict[int, Desk] = {}
         self._working: set[asyncio.Task[None]] = set()
         """Of the present desks, and of those given up that are not finished."""
@@ -85,20 +87,20 @@ class Rounds(Service):
 
     async def on_start(self) -> None:
         """Connect to Kafka."""
-        await self._ends.start()
+        await asyncio.gather(self._ends.start(), self._highwaters.start())
 
     async def on_stop(self) -> None:
         """Finish the rounds under way, and disconnect."""
         await self.halt()
-        await self._ends.stop()
+        await asyncio.gather(self._ends.stop(), self._highwaters.stop())
 
     def begin(self, positions: Mapping[TP, int], epochs: Mapping[TP, int]) -> None:
         """Begin to work on partitions that are assigned, sought and recovered."""
         settings = self.app.settings
         partitions = {tp.partition for tp in positions}
-        self._ends.watch(
-            TP(topic, of) for of in partitions | self._desks.keys() for topic in (EVENTS_TOPIC, GRANTS_TOPIC)
-        )
+        sources = [TP(topic, of) for of in partitions | self._desks.keys() for topic in (EVENTS_TOPIC, GRANTS_TOPIC)]
+        self._ends.watch(sources)
+        self._highwaters.watch(sources)
         self._halted = False
         for partition in partitions:
             merge = Merge(
@@ -149,7 +151,7 @@ class Rounds(Service):
         """Return how many offsets of the sources lie before us."""
         if not self._desks:
             return 0
-        ends = (await self._ends.fresh()).offsets
+        ends = (await self._highwaters.fresh()).offsets
         sides = [pair for desk in self._desks.values() for pair in desk.sides()]
         return sum(max(0, ends.get(tp, 0) - side.next_offset()) for tp, side in sides)
 

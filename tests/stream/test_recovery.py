@@ -60,7 +60,7 @@ async def test_positions_outside_the_log_stop_it(stream: Stream):
     worker = stream.start_worker()
 
     assert await worker.ended() == 1
-    assert "usage.events/0: offset 100 is not in the log, which begins at 0" in worker.log()
+    assert "usage.events/0: offset 100 is not in the log: it has lost its end" in worker.log()
 
 
 async def test_goes_on_where_the_states_are(stream: Stream):
