@@ -70,8 +70,12 @@ def _unpositioned(writer: type[PartitionWriter]) -> type[PartitionWriter]:
         """Its states do not say up to where the source is done. What they hold is passed over; what left no trace is not."""
 
         def _is_worth_it(self, effects: Any) -> bool:
-            """Tell whether a record was rejected as a whole."""
-            return any(letter.original == (letter.record.value or b"") for letter in effects.dead_letters)
+            """Tell whether a record was rejected as a whole, of a customer whose state does not pass over it on replay."""
+            passed_over = {changed.customer.encode() for changed in effects.states}
+            return any(
+                letter.original == (letter.record.value or b"") and letter.record.key not in passed_over
+                for letter in effects.dead_letters
+            )
 
         async def _send(self, topic: str, groups: Any) -> None:
             kept = [group for group in groups if group[0].key != POSITIONS_KEY]
