@@ -15,6 +15,7 @@ from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.settings import load_settings
 from pipeline.stream.app import WorkerApp, create_app
 from pipeline.stream.bundles import Bundle, bundle_message
+from pipeline.stream.fetching import FETCH_BYTES_MAX, BundleThread
 from pipeline.stream.holdings import Holding
 from pipeline.stream.names import worker_name
 from pipeline.stream.topics import STATES_TOPIC, TopicError
@@ -167,3 +168,13 @@ async def test_names_are_unique_and_come_back(tmp_path):
             assert again == second
     with worker_name("group", tmp_path) as last:
         assert last == first
+
+
+async def test_nothing_of_fausts_waits_where_ours_must_not():
+    """Faust's waits for empty queues, its sleep of a second at 80 % of a buffer, its idle fetch of 1.5 s are kept away."""
+    app = new_app()
+    consumer = BundleThread(app.consumer, settings=app.settings)._create_worker_consumer()
+
+    assert app.conf.stream_wait_empty is False
+    assert app.conf.stream_buffer_maxsize * 0.8 > app.settings.worker_buffer_bytes_max / FETCH_BYTES_MAX
+    assert consumer._fetch_max_wait_ms < 1500
