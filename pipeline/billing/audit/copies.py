@@ -109,6 +109,7 @@ def check_copies(scratch: Scratch) -> Check:
     """Check that no line is there twice: with two contents, twice in the view, or put in again by hand.
 
     A sink that repeats an insert leaves identical copies until ClickHouse merges them, and no reader sees them: a note.
+    It says so in usage.sink_repeats before it does.
     """
     check = Check("doubled lines", ("R7.2",), "no line is there twice")
     scope = scratch.scope.of_customer()
@@ -124,8 +125,8 @@ def check_copies(scratch: Scratch) -> Check:
         some = scratch.rows("SELECT customer, seq FROM {db}.copies WHERE in_scope ORDER BY customer, seq LIMIT 3")
         named = ", ".join(f"{customer} {seq}" for customer, seq in some)
         check.notes.append(
-            f"{copies:,} lines are stored in several rows, as a sink leaves them that repeats an insert; readers see one "
-            f"({named}{' ...' if copies > len(some) else ''})"
+            f"{copies:,} lines are stored in several rows, of which readers see one: what a sink has repeated, and what is "
+            f"named above ({named}{' ...' if copies > len(some) else ''})"
         )
     return check
 
