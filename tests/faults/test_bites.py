@@ -19,6 +19,7 @@ from tests.faults.rounds import Options, Outcome, Round
 
 EVENTS = 600
 PATIENCE_S = 20.0
+ATTEMPTS_MAX = 3
 Script = Callable[[Round], Awaitable[None]]
 
 
@@ -157,12 +158,19 @@ async def play(shared: Servers, folder: Path, bite: Bite, seed: int) -> Outcome:
 def test_a_fault_without_its_protection_is_reported(
     name: str, embedded_servers: Servers, folder: Path, loop: asyncio.Runner
 ) -> None:
-    """Each class of faults makes the harness report drift once the protection against it is left out."""
-    bite = BITES[name]
+    """Each class of faults makes the harness report drift once the protection against it is left out.
 
-    outcome = loop.run(play(embedded_servers, folder, bite, 1000 + list(BITES).index(name)))
+    A fault does its harm only when the process had something in hand; so one that did none is played again.
+    """
+    bite, found = BITES[name], []
 
-    assert bite.drift in outcome.drift.counts, outcome.drift
+    for attempt in range(ATTEMPTS_MAX):
+        outcome = loop.run(play(embedded_servers, folder, bite, 1000 + list(BITES).index(name) + 100 * attempt))
+        found.append(outcome.drift)
+        if bite.drift in outcome.drift.counts:
+            break
+
+    assert bite.drift in found[-1].counts, found
 
 
 ALL_FAULTS = (
