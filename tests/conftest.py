@@ -1,3 +1,8 @@
 """What every test may use."""
 
-pytest_plugins = ["tests.fixtures.servers", "tests.fixtures.brokers", "tests.fixtures.tables"]
+pytest_plugins = [
+    "tests.fixtures.servers",
+    "tests.fixtures.brokers",
+    "tests.fixtures.streams",
+    "tests.fixtures.tables",
+]

@@ -43,7 +43,7 @@ class Rater:
     """The states of the customers of one partition, or of a whole journal, and the rating of records over them.
 
     When the states are `durable`, what changes in them is noted for writing, and a record that its customer's state
-    already holds is passed over: its effects have been written before the state was (DESIGN 4.4).
+    already holds is passed over: its effects were written with the state (docs/decisions/0005).
     """
 
     def __init__(self, catalog: Catalog, *, durable: bool) -> None:

@@ -1,7 +1,7 @@
 """The Faust app of the worker: two agents, one table, Faust's group, assignment, recovery and commit."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import faust
 from faust.app.base import BootStrategy
@@ -38,7 +38,6 @@ class WorkerApp(faust.App):
     settings: Settings
     counters: Counters
     holdings: Holdings
-    ledgers: LedgerTable
     rounds: Rounds
 
     def __init__(self, settings: Settings, counters: Counters, name: str | None, **options: Any) -> None:
@@ -96,8 +95,7 @@ def create_app(settings: Settings, new_ledger: LedgerFactory, name: str | None =
     )
     app.rounds = Rounds(app)
     app.holdings = Holdings(new_ledger, lambda partition: PartitionWriter(settings, app.counters, partition))
-    app.ledgers = cast("LedgerTable", app.Table("ledgers", key_type=bytes, value_type=bytes))
-    app.ledgers.holdings = app.holdings
+    app.Table("ledgers", key_type=bytes, value_type=bytes)
     add_agents(app)
     return app
 

@@ -28,20 +28,6 @@ from tests.embedded.broker_help import (
 pytestmark = pytest.mark.asyncio
 
 
-@pytest.fixture
-def bootstrap(any_broker: str) -> str:
-    """Return the bootstrap address of each broker at hand."""
-    return any_broker
-
-
-@pytest_asyncio.fixture
-async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await client.start()
-    yield client
-    await client.close()
-
-
 @pytest_asyncio.fixture
 async def producer(bootstrap: str) -> AsyncIterator[AIOKafkaProducer]:
     client = new_producer(bootstrap)

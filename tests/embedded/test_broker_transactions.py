@@ -1,12 +1,9 @@
 """Transactions of a broker, seen by real clients: all or nothing, one owner of an id, and nothing before its time."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import InvalidProducerEpoch, InvalidTxnState, ProducerFenced
 
 from tests.embedded.broker_help import new_consumer, new_producer, new_topic
@@ -25,20 +22,6 @@ from tests.embedded.transaction_help import (
 
 pytestmark = pytest.mark.asyncio
 FENCED = (ProducerFenced, InvalidProducerEpoch)
-
-
-@pytest.fixture
-def bootstrap(any_broker: str) -> str:
-    """Return the bootstrap address of each broker at hand."""
-    return any_broker
-
-
-@pytest_asyncio.fixture
-async def admin(bootstrap: str) -> AsyncIterator[AIOKafkaAdminClient]:
-    client = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await client.start()
-    yield client
-    await client.close()
 
 
 async def test_a_large_transaction_over_four_topics_appears_as_a_whole(bootstrap, admin):

@@ -3,13 +3,11 @@
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 from random import Random
 from zlib import crc32
 
 import pytest
-import pytest_asyncio
 from aiokafka import AIOKafkaProducer
 
 from pipeline.codec.records import TIMESTAMP_LIMIT_MS
@@ -17,14 +15,13 @@ from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.observe.poison import EVENTS_MIN
 from pipeline.rating.ledger import Effects, Ledger
 from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC
-from tests.fixtures.brokers import BROKERS, broker_of_kind
 from tests.fuzz.accounts import check_effects, ends
 from tests.fuzz.journals import BASE_MS, CASE, KEYS, ODD_TIMES_MS, read_journal, write_journal
 from tests.fuzz.mutations import mutate_journal
 from tests.fuzz.raw import RawRecord, raw_batch, send_raw
 from tests.fuzz.test_targets import blind
 from tests.rating.support import write_catalog
-from tests.stream.harness import PARTITIONS, Stream, open_stream
+from tests.stream.harness import PARTITIONS, Stream
 
 pytestmark = pytest.mark.asyncio
 
@@ -32,17 +29,6 @@ RECORDS = 3_000
 DAYS_MAX_MS = 100 * 86_400_000
 ODD_NAME = b"\xff\xfe\x00odd-name\x80"
 ODD_NAME_SHARE = 0.05
-
-
-@pytest_asyncio.fixture(params=BROKERS)
-async def stream(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stream]:
-    """Yield empty topics, and the means to run workers and to read."""
-    server = await broker_of_kind(request.param, tmp_path / "broker").started()
-    try:
-        async with open_stream(server.address, tmp_path) as opened:
-            yield opened
-    finally:
-        server.kill()
 
 
 def malformed_records(rng: Random, *, grants: bool) -> list[Record]:
