@@ -9,6 +9,7 @@ from typing import Any
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from pipeline.billing.audit import Scratch
+from pipeline.codec.lines import objects_of
 
 INSERT_BYTES = 16 << 20
 _ROWS_MAX = 50_000
@@ -27,13 +28,16 @@ class LineLoader:
         self.unreadable: list[str] = []
         """Places of lines that are no lines."""
 
-    async def add(self, partition: int, offset: int, value: bytes, *, tail: bool) -> None:
-        """Take the lines of one record; with a customer in scope, only records that name the customer."""
-        value = value.strip()
+    async def add(self, partition: int, offset: int, value: bytes, columns: bytes | None = None, *, tail: bool) -> None:
+        """Take the lines of one record and its header `columns`; with a customer in scope, only if it names the customer."""
+        if self._needles and not any(needle in value for needle in self._needles):
+            return
+        try:
+            value = b"\n".join(objects_of(value.strip(), columns))
+        except ValueError:
+            value = b""
         if not value.startswith(b"{"):
             self.unreadable.append(f"{partition} offset {offset}")
-            return
-        if self._needles and not any(needle in value for needle in self._needles):
             return
         head = b'{"log_partition":%d,"log_offset":%d,"tail":%s,' % (partition, offset, b"true" if tail else b"false")
         # A line break within a JSON text is escaped, so one before a brace always begins a line.

@@ -12,10 +12,11 @@ from aiokafka import TopicPartition
 from pipeline.cli.audit_letters import letter_row
 from pipeline.cli.audit_load import LineLoader, RowLoader
 from pipeline.cli.audit_log import LogError, Logs, Offsets, as_record
-from pipeline.codec.lines import encode_line
-from pipeline.codec.records import decode_events, envelope_of, event_of
+from pipeline.codec.lines import encode_lines
+from pipeline.codec.records import decode_events, envelope_of, key_of
 from pipeline.codec.states import Positions
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.events import UsageEvent
 from pipeline.domain.rating import rate_event
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.domain.rejects import Rejected
@@ -158,15 +159,17 @@ class Rerating:
 
     def _makes_lines(self, rater: Rater, record: Record) -> bool:
         """Tell whether a record makes a line at all: the version at hand is that of the next line, maybe a later record's."""
-        envelope = envelope_of(record)
-        trial = deepcopy(rater.state_of(envelope.key or ""))
+        envelope = envelope_of(record, key_of(record))
+        state = rater.state_of(envelope.key or "")
+        state.forget_tariffs()  # the catalog would be copied with them
+        trial = deepcopy(state)
         try:
             batch = decode_events(record)
         except Rejected:
             return False
-        for decoded in batch:
+        for event in batch:
             with suppress(Rejected):
-                if rate_event(self._catalog, self._terms, trial, event_of(decoded), envelope) is not None:
+                if isinstance(event, UsageEvent) and rate_event(self._terms, trial, event, envelope) is not None:
                     return True
         return False
 
@@ -182,10 +185,8 @@ class Rerating:
         outcome = rater.rate(record)
         if not self._versions:
             self.accounted.add(outcome, tail=tail)
-        if outcome.lines and outcome.customer is not None:
-            version = outcome.customer.state.version
-            lines = b"\n".join(encode_line(line, version) for line in outcome.lines)
-            await self._lines.add(record.partition, record.offset, lines, tail=tail)
+        if outcome.lines:
+            await self._lines.add(record.partition, record.offset, encode_lines(outcome.lines), tail=tail)
         if outcome.dead_letters and not self._versions:
             await self._rejects.add(_reject_row(letter, tail=tail) for letter in outcome.dead_letters)
 

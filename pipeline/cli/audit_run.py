@@ -20,17 +20,8 @@ from pipeline.cli.audit_load import LineLoader, RowLoader
 from pipeline.cli.audit_log import LogError, Logs, Offsets, open_logs
 from pipeline.cli.audit_rerate import Accounted, Rerating, check_whole
 from pipeline.cli.progress import progress_bar
-from pipeline.codec.states import (
-    HEAD,
-    PACK,
-    POSITIONS_KEY,
-    Part,
-    Positions,
-    parse_part,
-    restore_head,
-    restore_pack,
-    restore_positions,
-)
+from pipeline.codec.lines import COLUMNS_HEADER
+from pipeline.codec.states import PACK, POSITIONS_KEY, Positions, parse_part, restore_pack, restore_positions
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.domain.state import CustomerState
@@ -130,7 +121,7 @@ class _Audit:
         if self._scratch.scope.customer not in (None, name) or part.kind != PACK:
             return None
         state = CustomerState(name)
-        restore_head(state, restore_pack(name, record.value)[Part(name, HEAD)])
+        restore_pack(state, record.value)
         return {"customer": name, "seq": state.seq, "log_offset": record.offset}
 
     async def _read_lines(self, start: Offsets, end: Offsets, *, tail: bool) -> dict[int, int]:
@@ -141,7 +132,8 @@ class _Audit:
             async for records in self._logs.read(start, end, lambda moved: progress.advance(task, moved)):
                 for record in records:
                     self._note_begin(record)
-                    await self._lines.add(record.partition, record.offset, record.value or b"", tail=tail)
+                    columns = next((value for name, value in record.headers if name == COLUMNS_HEADER), None)
+                    await self._lines.add(record.partition, record.offset, record.value or b"", columns, tail=tail)
                     read[record.partition] = record.offset + 1
         await self._lines.flush()
         return read

@@ -1,65 +1,92 @@
 """Lines and alerts to JSON (R7.1, R6.10)."""
 
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
+from msgspec.structs import astuple
 
 from pipeline.domain.alerts import Alert
-from pipeline.domain.instants import format_instant
 from pipeline.domain.lines import Line
 
-_encode = msgspec.json.Encoder().encode
+_encoder = msgspec.json.Encoder()
+_decode_row = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_decode_names = msgspec.json.Decoder(list[str]).decode
+_NAMES = tuple(field.encode_name for field in msgspec.structs.fields(Line))
+COLUMNS_HEADER = "columns"
+COLUMNS = _encoder.encode(_NAMES)
+"""The names of what `encode_rows` writes, as a JSON array: those of R7.1, and the `version` that says which rating of a
+line is the latest (DESIGN 4.7)."""
+
+
+BLOCK_LINES_MIN = 400
+"""A block is made of so many lines as soon as they are there: while they are still in the processor's caches."""
+BLOCK_LINES_MAX = 2 * BLOCK_LINES_MIN
+BLOCK_BYTES_MAX = 1 << 20
+"""A block of the usual lines has about 200 KiB."""
+
+
+class LineBlock(NamedTuple):
+    """Lines as a record of usage.lines holds them."""
+
+    rows: bytes
+    """A JSON array a line, in the order of COLUMNS."""
+    lines: int
+    """How many."""
 
 
 def line_fields(line: Line) -> dict[str, Any]:
     """Return a line's fields under the names of R7.1. Amounts are integers that may exceed 64 bits."""
-    event = line.event
-    return {
-        "customer": line.customer,
-        "seq": line.seq,
-        "event_id": event.id,
-        "source": event.source,
-        "time": format_instant(event.time_us),
-        "posted_at": format_instant(line.posted_us),
-        "period": line.period,
-        "late": line.late,
-        "builder": line.builder,
-        "app": line.app,
-        "plan": line.plan,
-        "plan_version": line.plan_version,
-        "deployment": event.source,
-        "environment": event.environment,
-        "workspace": event.workspace,
-        "feature": event.feature,
-        "model": event.model,
-        "class": line.model_class,
-        "request_type": event.request_type,
-        "unit": event.unit,
-        "kind": line.kind,
-        "quantity": event.quantity,
-        "included": line.included,
-        "granted": line.granted,
-        "overage": line.overage,
-        "blocked": line.blocked,
-        "input_tokens": event.input_tokens,
-        "cached_input_tokens": event.cached_input_tokens,
-        "output_tokens": event.output_tokens,
-        "cost_pico": line.cost_pico,
-        "cost_charged_pico": line.cost_charged_pico,
-        "margin_pico": line.margin_pico,
-        "surcharge_pico": line.surcharge_pico,
-        "charge_pico": line.charge_pico,
-        "pools": [{"id": use.id, "scope_value": use.scope_value, "units": use.units} for use in line.pools],
-        "provider_reward_pico": line.provider_reward_pico,
-        "builder_earnings_pico": line.builder_earnings_pico,
-    }
+    fields = _fields(line)
+    del fields["version"]
+    return fields
 
 
-def encode_line(line: Line, version: int) -> bytes:
-    """Return a line as one JSON object, with the `version` that says which rating of it is the latest (DESIGN 4.7)."""
-    fields = line_fields(line)
-    fields["version"] = version
-    return _encode(fields)
+def _fields(line: Line) -> dict[str, Any]:
+    fields = dict(zip(_NAMES, astuple(line), strict=True))
+    fields["pools"] = msgspec.to_builtins(list(line.pools))
+    return fields
+
+
+def encode_rows(lines: Sequence[Line]) -> bytes:
+    """Return lines as NDJSON, each one JSON array in the order of COLUMNS, without a line end after the last.
+
+    Half as many bytes as objects have: for the worker, Kafka, the sink and ClickHouse alike.
+    """
+    return _encoder.encode_lines(lines)[:-1]
+
+
+def encode_blocks(lines: Sequence[Line]) -> Iterator[LineBlock]:
+    """Yield blocks that hold lines in order; none is larger than BLOCK_BYTES_MAX unless a single line is."""
+    for start in range(0, len(lines), BLOCK_LINES_MAX):
+        part = lines[start : start + BLOCK_LINES_MAX]
+        rows = encode_rows(part)
+        if len(rows) <= BLOCK_BYTES_MAX or len(part) == 1:
+            yield LineBlock(rows, len(part))
+        else:
+            yield from encode_blocks(part[: len(part) // 2])
+            yield from encode_blocks(part[len(part) // 2 :])
+
+
+def encode_lines(lines: Iterable[Line]) -> bytes:
+    """Return lines as NDJSON, each one JSON object with the fields of COLUMNS, without a line end after the last."""
+    return _encoder.encode_lines([_fields(line) for line in lines])[:-1]
+
+
+def objects_of(value: bytes, columns: bytes | None) -> list[bytes]:
+    """Return the lines in a record of usage.lines, each as one JSON object; `columns` is the record's header, if it has one.
+
+    Raises ValueError when they are not of the form that the header says.
+    """
+    texts = value.split(b"\n")
+    if columns is None:
+        return texts
+    try:
+        keys = [_encoder.encode(name) + b":" for name in _decode_names(columns)]
+        rows = [_decode_row(text) for text in texts]
+    except msgspec.MsgspecError as error:
+        raise ValueError(f"this is no line: {error}") from None
+    return [b"{%b}" % b",".join([key + bytes(value) for key, value in zip(keys, row, strict=True)]) for row in rows]
 
 
 def alert_fields(alert: Alert) -> dict[str, Any]:
@@ -76,4 +103,4 @@ def alert_fields(alert: Alert) -> dict[str, Any]:
 
 def encode_alert(alert: Alert) -> bytes:
     """Return an alert as one JSON object."""
-    return _encode(alert_fields(alert))
+    return _encoder.encode(alert_fields(alert))

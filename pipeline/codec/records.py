@@ -1,11 +1,13 @@
 """Records of `usage.events` and `billing.grants` to what is in them (R2.1, R2.5)."""
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
-from pipeline.codec.json_input import Faulty, parse_json
+from pipeline.codec.json_input import Faulty, parse_json, parse_sound_json
+from pipeline.codec.plain_events import plain_events
 from pipeline.domain.admission import Envelope
 from pipeline.domain.events import UsageEvent, json_type, parse_event
 from pipeline.domain.grants import Grant, TopUp, parse_grant
@@ -27,33 +29,73 @@ _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},]', re.DOTALL)
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
-def envelope_of(record: Record) -> Envelope:
-    """Return what a record says about the events in it. A key that is no UTF-8 text equals no customer's id."""
+def key_of(record: Record) -> str | None:
+    """Return a record's key; one that is no UTF-8 text is None, and equals no customer's id."""
     try:
-        key = None if record.key is None else record.key.decode()
+        return None if record.key is None else record.key.decode()
     except UnicodeDecodeError:
-        key = None
-    offline = any(name == _IMPORT_HEADER and value == b"offline" for name, value in record.headers)
-    return Envelope(key, record.timestamp_ms, offline)
+        return None
 
 
-def decode_events(record: Record) -> list[Any]:
-    """Return the decoded events of a record, in order. Raises Rejected: malformed or too_large, for the whole record.
+def envelope_of(record: Record, key: str | None, version: int = 0) -> Envelope:
+    """Return what a record with this key says about the events in it; `version` is that of the lines that it makes."""
+    headers = record.headers
+    offline = bool(headers) and any(name == _IMPORT_HEADER and value == b"offline" for name, value in headers)
+    return Envelope(key, record.timestamp_ms, offline, version)
 
-    Each is checked by `event_of`; here only the record's own form is (R2.1).
+
+def decode_events(record: Record) -> Sequence[UsageEvent | Rejected]:
+    """Return the events of a record, in order, each with its rejection in its place if it has one.
+
+    Raises Rejected: malformed or too_large, for the whole record (R2.1, R2.2).
     """
     _check_timestamp(record)
-    decoded = parse_json(record.value or b"")
-    batch = _is_batch(record, decoded)
-    if batch and not decoded:
-        raise Rejected(MALFORMED, "the batch is empty")
-    if record.value is not None and len(record.value) > RECORD_BYTES_MAX:
-        raise Rejected(TOO_LARGE, f"the record has {len(record.value)} bytes, at most {RECORD_BYTES_MAX} are allowed")
-    if not batch:
-        return [decoded]
-    if len(decoded) > BATCH_EVENTS_MAX:
-        raise Rejected(TOO_LARGE, f"the batch has {len(decoded)} events, at most {BATCH_EVENTS_MAX} are allowed")
-    return decoded  # type: ignore[no-any-return]
+    value = record.value or b""
+    events = plain_events(value)
+    if isinstance(events, UsageEvent):
+        if record.headers or len(value) > RECORD_BYTES_MAX:
+            _check_form(record, events, is_batch=False)
+        return (events,)
+    if events is not None:
+        _check_form(record, events, is_batch=True)
+        return events
+    mixed = _one_by_one(value)
+    if mixed is not None:
+        _check_form(record, mixed, is_batch=True)
+        return mixed
+    decoded = parse_json(value)
+    _check_form(record, decoded, is_batch=isinstance(decoded, list))
+    return [_event_of(each) for each in (decoded if isinstance(decoded, list) else [decoded])]
+
+
+def _one_by_one(value: bytes) -> list[UsageEvent | Rejected] | None:
+    """Return the events of a batch of which some are not plain; None when one is so odd that it could mar the whole."""
+    try:
+        pieces = _decode_array(value)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    if len(pieces) > BATCH_EVENTS_MAX:
+        return None
+    events: list[UsageEvent | Rejected] = []
+    for piece in pieces:
+        text = bytes(piece)
+        event = plain_events(text)
+        if isinstance(event, UsageEvent):
+            events.append(event)
+            continue
+        decoded = parse_sound_json(text)
+        if decoded is None:
+            return None
+        events.append(_event_of(decoded))
+    return events
+
+
+def _event_of(decoded: Any) -> UsageEvent | Rejected:
+    """Return the usage event in a decoded value, or why it is rejected: malformed or invalid_field (R2.2)."""
+    try:
+        return parse_event(_flawless(decoded))
+    except Rejected as rejected:
+        return rejected
 
 
 def _check_timestamp(record: Record) -> None:
@@ -62,26 +104,34 @@ def _check_timestamp(record: Record) -> None:
         raise Rejected(MALFORMED, f"the record's timestamp, {record.timestamp_ms} ms, lies beyond the year 2139")
 
 
-def _is_batch(record: Record, decoded: Any) -> bool:
+def _check_form(record: Record, decoded: Any, *, is_batch: bool) -> None:
+    """Reject a record whose value is not what it says, or is too much of it (R2.1)."""
+    if record.headers:
+        _check_content_type(record, decoded, is_batch=is_batch)
+    if not is_batch:
+        if not isinstance(decoded, dict | Faulty | UsageEvent):
+            raise Rejected(MALFORMED, f"a record is a JSON object or an array of them, not {_name(decoded)}")
+    elif not decoded:
+        raise Rejected(MALFORMED, "the batch is empty")
+    if record.value is not None and len(record.value) > RECORD_BYTES_MAX:
+        raise Rejected(TOO_LARGE, f"the record has {len(record.value)} bytes, at most {RECORD_BYTES_MAX} are allowed")
+    if is_batch and len(decoded) > BATCH_EVENTS_MAX:
+        raise Rejected(TOO_LARGE, f"the batch has {len(decoded)} events, at most {BATCH_EVENTS_MAX} are allowed")
+
+
+def _check_content_type(record: Record, decoded: Any, *, is_batch: bool) -> None:
     content_type = next((value for name, value in record.headers if name.lower() == "content-type"), None)
-    if content_type is not None:
-        media_type = content_type.split(b";")[0].strip().lower()
-        if media_type not in (_SINGLE, _BATCH):
-            raise Rejected(MALFORMED, f"content-type: {media_type.decode(errors='replace')[:80]!r} is not CloudEvents")
-        if (media_type == _BATCH) != isinstance(decoded, list):
-            raise Rejected(MALFORMED, f"content-type: says otherwise than the body, which is {_name(decoded)}")
-    if not isinstance(decoded, list | dict | Faulty):
-        raise Rejected(MALFORMED, f"a record is a JSON object or an array of them, not {_name(decoded)}")
-    return isinstance(decoded, list)
+    if content_type is None:
+        return
+    media_type = content_type.split(b";")[0].strip().lower()
+    if media_type not in (_SINGLE, _BATCH):
+        raise Rejected(MALFORMED, f"content-type: {media_type.decode(errors='replace')[:80]!r} is not CloudEvents")
+    if (media_type == _BATCH) != is_batch:
+        raise Rejected(MALFORMED, f"content-type: says otherwise than the body, which is {_name(decoded)}")
 
 
 def _name(decoded: Any) -> str:
-    return "an object" if isinstance(decoded, Faulty) else json_type(decoded)
-
-
-def event_of(decoded: Any) -> UsageEvent:
-    """Return the usage event in a decoded value. Raises Rejected: malformed or invalid_field (R2.2)."""
-    return parse_event(_flawless(decoded))
+    return "an object" if isinstance(decoded, Faulty | UsageEvent) else json_type(decoded)
 
 
 def decode_grant(record: Record) -> TopUp | Grant:

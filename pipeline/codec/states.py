@@ -1,28 +1,28 @@
 """Customer states to changelog records and back.
 
-A customer's state is kept in parts: the head, an account a plan version and period, its windows by shelf, and the digests
-of identities and operations in segments. The small and ever changing ones are written together, as one record, the pack;
-the others on their own, only when they changed. Keys are text joined by NUL, which no id holds; values are JSON, digests
-packed bytes, the pack a MessagePack map of parts.
+A customer's state is kept in parts. The small and ever changing ones are one record, the pack: the head, the digests in
+open segments and, while they are few, the accounts with their windows. When those have become many, each is a part of its
+own, written only when it changed; so are closed segments of digests. Keys are text joined by NUL, which no id holds;
+values are JSON, digests packed bytes, the pack a line of JSON with the open segments behind it.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import Annotated, NamedTuple, TypeVar
 
 import msgspec
 
-from pipeline.domain.dedupe import DIGEST_SIZE
 from pipeline.domain.grants import Grant
 from pipeline.domain.instants import DAY_US
 from pipeline.domain.state import (
     PERIOD,
     Account,
     AccountKey,
+    CounterKey,
     Counters,
     CustomerState,
     GrantPool,
-    Identity,
     Spent,
+    Used,
     WindowKey,
 )
 
@@ -30,7 +30,6 @@ Decoded = TypeVar("Decoded")
 Int64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 """Times and offsets. A stored one that is larger is damaged, and could not be written again."""
 PACK = "pack"
-HEAD = "head"
 ACCOUNT = "account"
 WINDOW = "window"
 IDENTITIES = "identities"
@@ -38,16 +37,13 @@ OPERATIONS = "operations"
 _SEPARATOR = "\x00"
 POSITIONS_KEY = b"\x00positions"
 """Of the one record a partition that belongs to no customer: no customer's id is empty."""
-_MS_SIZE = 8
 _SHELF_BITS = 8
-IDENTITY_SIZE = DIGEST_SIZE + _MS_SIZE + DIGEST_SIZE
-"""Bytes of one remembered identity: digest, when it was accepted, digest of its content."""
 
 
 class Part(NamedTuple):
     """Which part of which customer's state a changelog record holds.
 
-    `account` is empty for the pack, the head and the identities; `number` is a window's (see `window_number`) or a segment's.
+    `account` is empty for the pack and the identities; `number` is a window's (see `window_number`) or a segment's.
     """
 
     customer: str
@@ -90,7 +86,38 @@ class Positions(msgspec.Struct, frozen=True):
     grants: int
 
 
-class _Head(msgspec.Struct):
+class OpenSegment(NamedTuple):
+    """Digests that are still added to: of a customer's identities, or of an account's operations."""
+
+    account: AccountKey | None
+    number: int
+    content: bytes
+
+
+PoolRows = list[tuple[str, str, int, int]]
+BudgetRows = list[tuple[str, str, int, int, int]]
+
+
+class _Counters(msgspec.Struct, gc=False):
+    pools: PoolRows
+    budgets: BudgetRows
+
+
+class _Account(msgspec.Struct, gc=False):
+    retires_us: Int64
+    tiers: dict[int, int]
+
+
+class _PackedAccount(msgspec.Struct, array_like=True, gc=False):
+    plan: str
+    version: int
+    period: str
+    retires_us: Int64
+    tiers: dict[int, int]
+    windows: list[tuple[int, PoolRows, BudgetRows]]
+
+
+class _Pack(msgspec.Struct, array_like=True, gc=False):
     watermark_ms: Int64
     seq: Int64
     wallet_pico: int
@@ -98,36 +125,16 @@ class _Head(msgspec.Struct):
     grants: list[tuple[Grant, int, int]]
     events_applied: Int64
     grants_applied: Int64
+    accounts: list[_PackedAccount]
+    segments: list[tuple[AccountKey | None, int, int]]
+    """Account, number and size of the open segments."""
 
 
-class _Counters(msgspec.Struct):
-    pools: list[tuple[str, str, int, int]]
-    budgets: list[tuple[str, str, int, int, int]]
-
-
-class _Account(msgspec.Struct):
-    retires_us: Int64
-    tiers: dict[int, int]
-
-
-_encode_pack = msgspec.msgpack.Encoder().encode
-_decode_pack = msgspec.msgpack.Decoder(dict[bytes, bytes]).decode
 _encode = msgspec.json.Encoder().encode
 _decode_positions = msgspec.json.Decoder(Positions).decode
-_decode_head = msgspec.json.Decoder(_Head).decode
+_decode_pack = msgspec.json.Decoder(_Pack).decode
 _decode_account = msgspec.json.Decoder(_Account).decode
 _decode_counters = msgspec.json.Decoder(_Counters).decode
-
-
-def encode_pack(parts: Iterable[tuple[Part, bytes]]) -> bytes:
-    """Return parts of one customer as one value."""
-    return _encode_pack({split_key(part.key())[1]: value for part, value in parts})
-
-
-def restore_pack(customer: str, value: bytes) -> dict[Part, bytes]:
-    """Return the parts of a customer in a pack. Raises msgspec.DecodeError, ValueError."""
-    name = customer.encode()
-    return {parse_part(join_key(name, part)): value for part, value in _decode_pack(value).items()}
 
 
 def encode_positions(positions: Positions) -> bytes:
@@ -147,37 +154,80 @@ def _decoded(decode: Callable[[bytes], Decoded], value: bytes) -> Decoded:
         raise ValueError(f"a stored state cannot be read: {error}") from None
 
 
-def _check_packed(value: bytes, size: int) -> None:
-    """Check that a segment holds whole entries; a part of one would be taken for another digest."""
-    if len(value) % size:
-        raise ValueError(f"a stored segment has {len(value)} bytes, which are no entries of {size}")
-
-
-def encode_head(state: CustomerState) -> bytes:
-    """Return the part that every record of the customer changes."""
-    return _encode(
-        _Head(
-            watermark_ms=state.watermark_ms,
-            seq=state.seq,
-            wallet_pico=state.wallet_pico,
-            grant_ids=sorted(state.grant_ids),
-            grants=[(pool.grant, pool.effective_us, pool.balance) for pool in state.grants],
-            events_applied=state.events_applied,
-            grants_applied=state.grants_applied,
-        )
+def encode_pack(state: CustomerState, segments: Sequence[OpenSegment], *, with_accounts: bool) -> bytes:
+    """Return what every record of the customer changes, and the accounts unless they are parts of their own."""
+    pack = _Pack(
+        state.watermark_ms,
+        state.seq,
+        state.wallet_pico,
+        sorted(state.grant_ids),
+        [(pool.grant, pool.effective_us, pool.balance) for pool in state.grants],
+        state.events_applied,
+        state.grants_applied,
+        [_packed_account(key, account) for key, account in state.accounts.items()] if with_accounts else [],
+        [(segment.account, segment.number, len(segment.content)) for segment in segments],
     )
+    return b"".join((_encode(pack), b"\n", *[segment.content for segment in segments]))
 
 
-def restore_head(state: CustomerState, value: bytes) -> None:
-    """Put a head back into a state. Raises ValueError."""
-    head = _decoded(_decode_head, value)
-    state.watermark_ms = head.watermark_ms
-    state.seq = head.seq
-    state.wallet_pico = head.wallet_pico
-    state.grant_ids = set(head.grant_ids)
-    state.grants = [GrantPool(*pool) for pool in head.grants]
-    state.events_applied = head.events_applied
-    state.grants_applied = head.grants_applied
+def restore_pack(state: CustomerState, value: bytes) -> list[OpenSegment]:
+    """Put a pack back into a state, all but the open segments, which are returned. Raises ValueError."""
+    text, _, content = value.partition(b"\n")
+    pack = _decoded(_decode_pack, text)
+    state.watermark_ms = pack.watermark_ms
+    state.seq = pack.seq
+    state.wallet_pico = pack.wallet_pico
+    state.grant_ids = set(pack.grant_ids)
+    state.grants = [GrantPool(*pool) for pool in pack.grants]
+    state.events_applied = pack.events_applied
+    state.grants_applied = pack.grants_applied
+    for each in pack.accounts:
+        windows = {window_of_number(number): _counters_of(pools, budgets) for number, pools, budgets in each.windows}
+        state.accounts[each.plan, each.version, each.period] = Account(each.retires_us, windows, each.tiers)
+    segments = []
+    at = 0
+    for account, number, size in pack.segments:
+        segments.append(OpenSegment(account, number, content[at : at + size]))
+        at += size
+    if at != len(content):
+        raise ValueError(f"a stored state of {state.customer!r} has {len(content)} bytes of digests, not {at}")
+    return segments
+
+
+def _packed_account(key: AccountKey, account: Account) -> _PackedAccount:
+    windows = []
+    for window, counters in account.windows.items():
+        pools, budgets = _pool_rows(counters), _budget_rows(counters)
+        if pools or budgets:
+            windows.append((window_number(window), pools, budgets))
+    return _PackedAccount(*key, account.retires_us, account.tiers, windows)
+
+
+def _pool_rows(counters: Counters) -> PoolRows:
+    return [
+        (identity, scope_value, hour, used.balance)
+        for (identity, scope_value, hour), used in counters.pools.items()
+        if used.balance
+    ]
+
+
+def _budget_rows(counters: Counters) -> BudgetRows:
+    return [
+        (identity, scope_value, hour, spent.units, spent.charge_pico)
+        for (identity, scope_value, hour), spent in counters.budgets.items()
+        if spent.units or spent.charge_pico
+    ]
+
+
+def _counters_of(pools: PoolRows, budgets: BudgetRows) -> Counters:
+    used: dict[CounterKey, Used] = {
+        (identity, scope_value, hour): Used(balance) for identity, scope_value, hour, balance in pools
+    }
+    spent: dict[CounterKey, Spent] = {
+        (identity, scope_value, hour): Spent(units, charge_pico)
+        for identity, scope_value, hour, units, charge_pico in budgets
+    }
+    return Counters(used, spent)
 
 
 def encode_account(account: Account) -> bytes:
@@ -205,53 +255,16 @@ def window_of_number(number: int) -> WindowKey:
 
 def encode_window(counters: Counters) -> bytes:
     """Return the counters of a window."""
-    return _encode(_counters_out(counters))
+    return _encode(_Counters(_pool_rows(counters), _budget_rows(counters)))
 
 
 def restore_window(value: bytes) -> Counters:
     """Return the counters of a window in a changelog value. Raises ValueError."""
-    return _counters_in(_decoded(_decode_counters, value))
+    counters = _decoded(_decode_counters, value)
+    return _counters_of(counters.pools, counters.budgets)
 
 
-def _counters_out(counters: Counters) -> _Counters:
-    return _Counters(
-        [(*key, used) for key, used in counters.pools.items()],
-        [(*key, spent.units, spent.charge_pico) for key, spent in counters.budgets.items()],
-    )
-
-
-def _counters_in(counters: _Counters) -> Counters:
-    return Counters(
-        {(identity, scope_value, hour): used for identity, scope_value, hour, used in counters.pools},
-        {
-            (identity, scope_value, hour): Spent(units, charge_pico)
-            for identity, scope_value, hour, units, charge_pico in counters.budgets
-        },
-    )
-
-
-def encode_identity(digest: bytes, identity: Identity) -> bytes:
-    """Return one remembered identity as IDENTITY_SIZE bytes."""
-    return digest + identity.accepted_ms.to_bytes(_MS_SIZE, "big", signed=True) + identity.content
-
-
-def restore_identities(value: bytes) -> list[tuple[bytes, Identity]]:
-    """Return the identities of a segment. Raises ValueError."""
-    _check_packed(value, IDENTITY_SIZE)
-    middle = DIGEST_SIZE + _MS_SIZE
-    return [
-        (
-            value[at : at + DIGEST_SIZE],
-            Identity(
-                int.from_bytes(value[at + DIGEST_SIZE : at + middle], "big", signed=True),
-                value[at + middle : at + IDENTITY_SIZE],
-            ),
-        )
-        for at in range(0, len(value), IDENTITY_SIZE)
-    ]
-
-
-def restore_operations(value: bytes) -> list[bytes]:
-    """Return the operation digests of a segment. Raises ValueError."""
-    _check_packed(value, DIGEST_SIZE)
-    return [value[at : at + DIGEST_SIZE] for at in range(0, len(value), DIGEST_SIZE)]
+def check_segment(content: bytes, size: int) -> None:
+    """Check that a segment holds whole entries; a part of one would be taken for another digest. Raises ValueError."""
+    if len(content) % size:
+        raise ValueError(f"a stored segment has {len(content)} bytes, which are no entries of {size}")

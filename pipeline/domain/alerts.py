@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.domain.state import WindowKey
+NEVER = 1 << 256
+"""More than any use can be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,33 +19,21 @@ class Alert:
     seq: int
 
 
-class Growth:
-    """What one line made grow: the windows that it was counted in, and the alerts, in the order of pools and budgets."""
+def reached(thresholds: Iterable[int], limit: int, before: int, after: int) -> list[int]:
+    """Return the thresholds (percent, rising) that use of a limit reaches as it grows.
 
-    def __init__(self, customer: str, period: str, seq: int) -> None:
-        self._customer = customer
-        self._period = period
-        self._seq = seq
-        self.windows: set[WindowKey] = set()
-        self.alerts: list[Alert] = []
+    Use only grows within a window, so each is reached once. A limit of 0 has no share, and so no alert.
+    """
+    if limit <= 0:
+        return []
+    return [threshold for threshold in thresholds if before * 100 < threshold * limit <= after * 100]
 
-    def note(
-        self,
-        window: WindowKey,
-        identity: str,
-        scope_value: str,
-        thresholds: Iterable[int],
-        limit: int,
-        before: int,
-        after: int,
-    ) -> None:
-        """Note that use of a limit grew, with an alert for each threshold (percent, rising) that it reaches by that.
 
-        Use only grows within a window, so each is reached once. A limit of 0 has no share, and so no alert.
-        """
-        self.windows.add(window)
-        if limit <= 0 or after <= before:
-            return
-        for threshold in thresholds:
-            if before * 100 < threshold * limit <= after * 100:
-                self.alerts.append(Alert(self._customer, self._period, identity, scope_value, threshold, self._seq))
+def alert_from(thresholds: Iterable[int], limit: int, use: int) -> int:
+    """Return the use at which the next threshold is reached."""
+    if limit <= 0:
+        return NEVER
+    for threshold in thresholds:
+        if threshold * limit > use * 100:
+            return -(-threshold * limit // 100)
+    return NEVER

@@ -155,11 +155,16 @@ class Catalog:
     subscriptions: Mapping[tuple[str, str], tuple[Subscription, ...]]
     """(customer, app) to the subscriptions, by start, without overlap."""
 
-    def plan_at(self, customer: str, app: str, instant_us: int) -> Plan | None:
-        """Return the plan version that applies to a customer's app at an instant, None without one (R4.3)."""
+    def subscription_at(self, customer: str, app: str, instant_us: int) -> Subscription | None:
+        """Return the subscription that applies to a customer's app at an instant, None without one (R4.3)."""
         for subscription in self.subscriptions.get((customer, app), ()):
             if subscription.start_us <= instant_us and (
                 subscription.end_us is None or instant_us < subscription.end_us
             ):
-                return subscription.plan
+                return subscription
         return None
+
+    def plan_at(self, customer: str, app: str, instant_us: int) -> Plan | None:
+        """Return the plan version that applies to a customer's app at an instant, None without one (R4.3)."""
+        subscription = self.subscription_at(customer, app, instant_us)
+        return None if subscription is None else subscription.plan

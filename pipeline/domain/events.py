@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from pipeline.domain.instants import parse_instant
 from pipeline.domain.money import PICO, parse_decimal
@@ -19,11 +20,11 @@ _ROUTES = ("routed", "byok")
 _STATUSES = ("succeeded", "failed")
 
 
-@dataclass(frozen=True, slots=True)
-class UsageEvent:
+class UsageEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A fact that a deployment reports. Its identity is (customer, source, id) (R6.1).
 
-    `time_us` is in microseconds since 1970; `cost_pico` is None when the deployment does not report one.
+    `time_us` is in microseconds since 1970; `cost_pico` is None when the deployment does not report one. The order of the
+    fields is part of stored digests (`content_of`).
     """
 
     id: str
@@ -44,23 +45,6 @@ class UsageEvent:
     failed: bool = False
     operation: str | None = None
     request_type: str | None = None
-
-    def content(self) -> str:
-        """Return time and all of `data` as one string: equal for two events only when all of it is equal (R6.1)."""
-        return "\x00".join(
-            (
-                str(self.time_us),
-                self.environment,
-                self.workspace,
-                self.feature,
-                self.model,
-                self.unit,
-                f"{self.quantity},{self.input_tokens},{self.cached_input_tokens},{self.output_tokens}",
-                f"{self.cost_pico},{self.byok},{self.failed}",
-                self.operation or "",
-                self.request_type or "",
-            )
-        )
 
 
 def parse_event(value: object) -> UsageEvent:

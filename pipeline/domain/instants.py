@@ -17,6 +17,10 @@ _RFC3339 = re.compile(
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))",
     re.ASCII,
 )
+_UTC_FORMS = ("Z", "+00:00")
+_MICROS = {f"{number:03d}{utc}": number for number in range(1000) for utc in _UTC_FORMS}
+_FRACTIONS = {"Z": 0, "+00:00": 0} | {f".{text}": number * 1000 for text, number in _MICROS.items()}
+"""What may follow the seconds, to microseconds: the forms of most senders are worth a way of their own."""
 
 
 @lru_cache(maxsize=4096)
@@ -27,6 +31,32 @@ def day_start_us(text: str) -> int:
 
 def parse_instant(text: str) -> int:
     """Return an RFC 3339 time with an offset, digits beyond microseconds cut (R2.2). Raises ValueError."""
+    fraction_us = _FRACTIONS.get(text[19:])
+    if fraction_us is None:
+        fraction_us = _microseconds(text)
+    if fraction_us is not None:
+        second_us = _second_us(text[:19])
+        if second_us is not None:
+            return second_us + fraction_us
+    return _parse_any(text)
+
+
+def _microseconds(text: str) -> int | None:
+    """Return a fraction of six digits, None when a time has none."""
+    millis, micros = _FRACTIONS.get(f"{text[19:23]}Z"), _MICROS.get(text[23:])
+    return None if millis is None or micros is None else millis + micros
+
+
+@lru_cache(maxsize=4096)
+def _second_us(text: str) -> int | None:
+    try:
+        return _parse_any(f"{text}Z")
+    except ValueError:
+        return None
+
+
+def _parse_any(text: str) -> int:
+    """Be the reference of `parse_instant`."""
     found = _RFC3339.fullmatch(text)
     if found is None:
         raise ValueError(f"{text!r} is not an RFC 3339 time with an offset")
@@ -48,13 +78,13 @@ def parse_instant(text: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _format_second(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S")
+    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S").zfill(19)
 
 
 def format_instant(instant_us: int) -> str:
     """Return an instant as RFC 3339 in UTC with microseconds (R7.1)."""
     second, micro = divmod(instant_us, SECOND_US)
-    return f"{_format_second(second).zfill(19)}.{micro:06d}Z"
+    return f"{_format_second(second)}.{micro:06d}Z"
 
 
 @lru_cache(maxsize=4096)

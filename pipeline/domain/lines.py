@@ -1,15 +1,14 @@
 """Lines: the rated results of accepted events (R7.1)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal
 
-from pipeline.domain.events import UsageEvent
+import msgspec
 
 Kind = Literal["usage", "byok", "non_billable", "failed", "repeat"]
 
 
-@dataclass(frozen=True, slots=True)
-class PoolUse:
+class PoolUse(msgspec.Struct, gc=False, frozen=True):
     """Units of a line that one allowance or grant covered."""
 
     id: str
@@ -17,43 +16,51 @@ class PoolUse:
     units: int
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One accepted event, rated. Amounts are picodollars, times microseconds since 1970."""
+class Line(msgspec.Struct, gc=False, frozen=True, array_like=True):
+    """One accepted event, rated; its fields are those of R7.1, in that order.
+
+    Amounts are picodollars, times RFC 3339 in UTC with microseconds.
+    """
 
     customer: str
     seq: int
-    event: UsageEvent
-    posted_us: int
+    event_id: str
+    source: str
+    time: str
+    posted_at: str
     period: str
     late: bool
     builder: str
     app: str
     plan: str
     plan_version: int
-    model_class: str
+    deployment: str
+    environment: str
+    workspace: str
+    feature: str
+    model: str
+    model_class: str = msgspec.field(name="class")
+    request_type: str | None
+    unit: str
     kind: Kind
+    quantity: int
     included: int
     granted: int
     overage: int
     blocked: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
     cost_pico: int
     cost_charged_pico: int
     margin_pico: int
     surcharge_pico: int
-    pools: tuple[PoolUse, ...]
-
-    @property
-    def charge_pico(self) -> int:
-        """What the customer owes for the line (R6.7)."""
-        return self.cost_charged_pico + self.margin_pico + self.surcharge_pico
-
-    @property
-    def provider_reward_pico(self) -> int:
-        """What the provider is owed (R6.9)."""
-        return self.cost_charged_pico
-
-    @property
-    def builder_earnings_pico(self) -> int:
-        """What the builder earns; may be negative (R6.9)."""
-        return self.margin_pico + self.surcharge_pico
+    charge_pico: int
+    """What the customer owes for the line (R6.7)."""
+    pools: Sequence[PoolUse]
+    provider_reward_pico: int
+    """What the provider is owed (R6.9)."""
+    builder_earnings_pico: int
+    """What the builder earns; may be negative (R6.9)."""
+    version: int
+    """Says which rating of the line is the latest (DESIGN 4.7)."""

@@ -1,13 +1,10 @@
 """Amounts as integers of 10^-12 of the currency: picodollars (R5.1)."""
 
-import re
-
 PICO_DECIMALS = 12
 PICO: int = 10**PICO_DECIMALS
 """Picodollars in one unit of the currency."""
 
 _CENT = 10**10
-_AMOUNT = re.compile(r"([0-9]+)(?:\.([0-9]+))?", re.ASCII)
 
 
 def parse_decimal(text: str, *, decimals: int = PICO_DECIMALS) -> int:
@@ -16,10 +13,9 @@ def parse_decimal(text: str, *, decimals: int = PICO_DECIMALS) -> int:
     Raises ValueError, with the reason, for anything but digits with at most `decimals` of them behind a point:
     no sign, no exponent, no space.
     """
-    found = _AMOUNT.fullmatch(text)
-    if found is None:
+    whole, point, fraction = text.partition(".")
+    if not (text.isascii() and whole.isdigit() and (fraction.isdigit() or not point)):
         raise ValueError(f"{text!r} is not a decimal number >= 0")
-    whole, fraction = found[1], found[2] or ""
     if len(fraction) > decimals:
         raise ValueError(f"{text!r} has {len(fraction)} decimals, at most {decimals} are allowed")
     return int(whole + fraction.ljust(decimals, "0"))

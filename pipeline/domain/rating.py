@@ -1,132 +1,148 @@
 """Rating: one event, one customer state, one catalog; in the order of R6."""
 
 from bisect import insort
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from pipeline.domain.admission import Envelope, Posting, admit, check_customer, check_key, cost_of, post
-from pipeline.domain.alerts import Alert, Growth
-from pipeline.domain.budgets import allowed_overage, grow_budget
+import msgspec
+
+from pipeline.domain.admission import FUTURE_MAX_US, Envelope, admit, check_customer, check_key, cost_of
+from pipeline.domain.alerts import Alert
+from pipeline.domain.budgets import allowed_overage
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.dedupe import (
-    HORIZON_DAYS,
-    digest,
+    content_of,
     forget_identities,
     identity_of,
     is_duplicate,
     operation_of,
     remember,
 )
+from pipeline.domain.digests import DIGEST_SIZE, DigestTable
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.grants import Grant, TopUp
-from pipeline.domain.instants import DAY_US, HOUR_US
+from pipeline.domain.instants import DAY_US, format_instant
 from pipeline.domain.lines import Kind, Line, PoolUse
 from pipeline.domain.money import divide_half_even
 from pipeline.domain.prices import price
 from pipeline.domain.prices.cost_plus import percent_of
-from pipeline.domain.state import PERIOD, Account, AccountKey, CustomerState, GrantPool, WindowKey
-from pipeline.domain.terms import Terms, TermsIndex
-from pipeline.domain.waterfall import Cover, Draw, cover, take
+from pipeline.domain.state import PERIOD, Account, CustomerState, GrantPool
+from pipeline.domain.tariffs import Tariff, tariff_at
+from pipeline.domain.terms import TermsIndex
+from pipeline.domain.waterfall import cover, take
+
+Rated = tuple[Line, Sequence[Alert]]
+"""What an accepted event makes (R7.1, R6.10)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Rated:
-    """What rating one accepted event made, and which parts of the state it touched."""
+class _Paid(msgspec.Struct, gc=False):
+    """What of a usage event is paid: units of overage, and picodollars (R6.7)."""
 
-    line: Line
-    alerts: Sequence[Alert]
-    account: AccountKey
-    windows: Collection[WindowKey]
-    identity: bytes
-    operation: bytes | None
+    overage: int = 0
+    cost_charged_pico: int = 0
+    margin_pico: int = 0
+    surcharge_pico: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Split:
-    """How a usage event's quantity divides, and the share numerator / denominator of its cost that is charged."""
-
-    cover: Cover
-    overage: int
-    blocked: int
-    numerator: int
-    denominator: int
+_NOTHING = _Paid()
 
 
-@dataclass(frozen=True, slots=True)
-class _Charge:
-    cost_charged_pico: int
-    margin_pico: int
-    surcharge_pico: int
-    counted_units: int
-
-    @property
-    def total_pico(self) -> int:
-        return self.cost_charged_pico + self.margin_pico + self.surcharge_pico
-
-
-_NO_SPLIT = _Split(Cover(rest=0), 0, 0, 0, 1)
-
-
-def rate_event(
-    catalog: Catalog, terms_index: TermsIndex, state: CustomerState, event: UsageEvent, envelope: Envelope
-) -> Rated | None:
+def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envelope: Envelope) -> Rated | None:  # noqa: C901 - in the order of R6
     """Rate an event and change its customer's state; return None for a duplicate.
 
     Raises Rejected, and then has changed nothing (R2.3).
     """
-    deployment = admit(catalog, event, envelope)
+    shape = (event.source, event.environment, event.workspace, event.feature, event.model, event.unit)
+    tariff = state.tariffs.get(shape)
+    if (
+        tariff is None
+        or event.customer != envelope.key
+        or event.time_us > envelope.timestamp_ms * 1000 + FUTURE_MAX_US
+        or tariff.deployment.air_gapped
+    ):
+        deployment = admit(index.catalog, event, envelope)
+    else:
+        deployment = tariff.deployment  # admitted before, when the tariff was worked out
     watermark_ms = max(state.watermark_ms, envelope.timestamp_ms)
-    identity, content = identity_of(event), digest(event.content())
-    if is_duplicate(state, identity, content, watermark_ms):
+    identity, content = identity_of(event), content_of(event)
+    known = state.identities.find(identity)
+    if known is not None and is_duplicate(known, content, watermark_ms):
         _advance(state, watermark_ms)
         return None
-    posting = post(catalog, event, deployment.app, envelope.timestamp_ms, watermark_ms)
-    cost_pico = cost_of(catalog, event)
+    posted_us = event.time_us
+    if tariff is None or not tariff.from_us <= posted_us < tariff.until_us:
+        tariff = tariff_at(index, state, state.tariffs, shape, event, deployment, posted_us)
+    late = tariff.closes_us <= watermark_ms * 1000
+    if late:
+        posted_us = envelope.timestamp_ms * 1000
+        tariff = tariff_at(index, state, state.late_tariffs, shape, event, deployment, posted_us)
+    cost_pico = cost_of(event, tariff.terms.model)
 
-    _advance(state, watermark_ms)
-    remember(state, identity, watermark_ms, content)
-    account_key = (posting.plan.id, posting.plan.version, posting.period.name)
-    account = _account(state, account_key, posting)
-    terms = terms_index.of(posting.plan, event)
-    operation = None if event.operation is None else operation_of(event)
-    kind = _kind(event, terms, account, operation)
+    if watermark_ms != state.watermark_ms and _advance(state, watermark_ms):
+        tariff.account = None  # what it holds on to may be forgotten
+    remember(state, identity, content)
     state.seq += 1
+    account = tariff.account or tariff.bind(state, event)
+    operation = None if event.operation is None else operation_of(event)
+    kind = _kind(event, tariff, account, operation)
+    alerts: list[Alert] = []
+    pools: Sequence[PoolUse] = ()
+    included = granted = blocked = 0
+    paid = _NOTHING
     if kind == "usage":
-        split = _split(state, account, terms, event, posting.at_us)
-        charge = _charge_usage(account, terms, cost_pico, split)
-        growth = _apply(state, account, terms, split, charge, posting)
-        if operation is not None and event.quantity >= 1:
+        covered = cover(state, account, tariff, event, posted_us)
+        if covered.rest != event.quantity:
+            included, granted = covered.included, covered.granted
+            pools = take(state, tariff, covered, alerts)
+        if covered.rest or (event.quantity == 0 and not covered.coverable):
+            paid = _pay(state, account, tariff, event, covered.rest, cost_pico, posted_us, alerts)
+            blocked = covered.rest - paid.overage
+        if operation is not None and event.quantity:
             account.operations.add(operation)
-        else:
-            operation = None
-    else:
-        split, growth, operation = _NO_SPLIT, None, None
-        charge = _charge_without_pools(posting, kind, cost_pico)
+    elif _costs(tariff, kind):
+        paid = _Paid(0, cost_pico)
+    total_pico = paid.cost_charged_pico + paid.margin_pico + paid.surcharge_pico
+    time = format_instant(event.time_us)
     line = Line(
-        customer=event.customer,
-        seq=state.seq,
-        event=event,
-        posted_us=posting.at_us,
-        period=posting.period.name,
-        late=posting.late,
-        builder=catalog.apps[deployment.app].builder,
-        app=deployment.app,
-        plan=posting.plan.id,
-        plan_version=posting.plan.version,
-        model_class=terms.model_class,
-        kind=kind,
-        included=split.cover.included,
-        granted=split.cover.granted,
-        overage=split.overage,
-        blocked=split.blocked,
-        cost_pico=cost_pico,
-        cost_charged_pico=charge.cost_charged_pico,
-        margin_pico=charge.margin_pico,
-        surcharge_pico=charge.surcharge_pico,
-        pools=tuple(_pool_use(draw) for draw in split.cover.draws),
+        state.customer,
+        state.seq,
+        event.id,
+        event.source,
+        time,
+        format_instant(posted_us) if late else time,
+        tariff.period,
+        late,
+        tariff.builder,
+        tariff.app,
+        tariff.plan_id,
+        tariff.plan_version,
+        event.source,
+        event.environment,
+        event.workspace,
+        event.feature,
+        event.model,
+        tariff.model_class,
+        event.request_type,
+        event.unit,
+        kind,
+        event.quantity,
+        included,
+        granted,
+        paid.overage,
+        blocked,
+        event.input_tokens,
+        event.cached_input_tokens,
+        event.output_tokens,
+        cost_pico,
+        paid.cost_charged_pico,
+        paid.margin_pico,
+        paid.surcharge_pico,
+        total_pico,
+        pools,
+        paid.cost_charged_pico,
+        paid.margin_pico + paid.surcharge_pico,
+        envelope.version,
     )
-    alerts, windows = (growth.alerts, growth.windows) if growth else ((), ())
-    return Rated(line, alerts, account_key, windows, identity, operation)
+    return line, alerts
 
 
 def apply_grant(catalog: Catalog, state: CustomerState, grant: TopUp | Grant, envelope: Envelope) -> bool:
@@ -148,90 +164,79 @@ def apply_grant(catalog: Catalog, state: CustomerState, grant: TopUp | Grant, en
     return True
 
 
-def _advance(state: CustomerState, watermark_ms: int) -> None:
-    """Move the watermark; when it enters another UTC day, forget what no event can need any more."""
-    day_before = state.watermark_ms * 1000 // DAY_US
+def _advance(state: CustomerState, watermark_ms: int) -> bool:
+    """Move the watermark; when it enters another UTC day, forget what no event can need any more, and return True."""
+    before_ms = state.watermark_ms
     state.watermark_ms = watermark_ms
-    if watermark_ms * 1000 // DAY_US == day_before:
-        return
+    if before_ms < 0 or watermark_ms * 1000 // DAY_US == before_ms * 1000 // DAY_US:
+        return False
     forget_identities(state)
-    for account in state.accounts.values():
+    for name, account in state.accounts.items():
         if account.retires_us <= watermark_ms * 1000:
+            state.changed += [(name, window) for window in account.windows if window[0] != PERIOD]
             account.windows = {key: each for key, each in account.windows.items() if key[0] == PERIOD}
-            account.operations.clear()
+            account.operations = DigestTable(DIGEST_SIZE)
+    state.forget_tariffs()
+    return True
 
 
-def _account(state: CustomerState, key: AccountKey, posting: Posting) -> Account:
-    account = state.accounts.get(key)
-    if account is None:
-        retires_us = posting.period.end_us + posting.plan.grace_hours * HOUR_US + HORIZON_DAYS * DAY_US
-        account = state.accounts[key] = Account(retires_us)
-    return account
-
-
-def _kind(event: UsageEvent, terms: Terms, account: Account, operation: bytes | None) -> Kind:
+def _kind(event: UsageEvent, tariff: Tariff, account: Account, operation: bytes | None) -> Kind:
     """R6.2: the first that holds."""
     if event.byok:
         return "byok"
-    if not terms.billable:
+    if not tariff.terms.billable:
         return "non_billable"
     if event.failed:
         return "failed"
-    if operation is not None and operation in account.operations:
+    if operation is not None and account.operations.find(operation):
         return "repeat"
     return "usage"
 
 
-def _split(state: CustomerState, account: Account, terms: Terms, event: UsageEvent, posted_us: int) -> _Split:
-    """R6.4 to R6.6."""
-    covered = cover(state, account, terms, event.unit, event.quantity, posted_us)
-    if event.quantity == 0:
-        numerator = 0
-        if not covered.coverable:
-            numerator = allowed_overage(account, terms, state.wallet_pico, 1, posted_us)
-        return _Split(covered, 0, 0, numerator, 1)
-    overage = 0
-    if covered.rest:
-        overage = allowed_overage(account, terms, state.wallet_pico, covered.rest, posted_us)
-    return _Split(covered, overage, covered.rest - overage, overage, event.quantity)
+def _costs(tariff: Tariff, kind: Kind) -> bool:
+    """R6.3: failed calls and repeats cost nothing, or their cost, as the plan says; byok and non-billable nothing."""
+    return (kind == "failed" and tariff.plan.failed == "cost") or (kind == "repeat" and tariff.plan.repeats == "cost")
 
 
-def _charge_usage(account: Account, terms: Terms, cost_pico: int, split: _Split) -> _Charge:
-    """R6.7."""
-    cost_charged_pico = divide_half_even(cost_pico * split.numerator, split.denominator)
+def _pay(
+    state: CustomerState,
+    account: Account,
+    tariff: Tariff,
+    event: UsageEvent,
+    rest: int,
+    cost_pico: int,
+    posted_us: int,
+    alerts: list[Alert],
+) -> _Paid:
+    """Price what the waterfall left of a usage event, and grow tiers, wallet and budgets by it (R6.5 to R6.8, R6.10).
+
+    An event of quantity 0 stands for one unit that is not counted (R6.6).
+    """
+    allowed = rest or 1
+    if tariff.limited:
+        allowed = allowed_overage(account, tariff, state.wallet_pico, allowed, posted_us)
+        if not allowed:
+            return _NOTHING
+    overage = allowed if rest else 0
+    cost_charged_pico = (
+        cost_pico if allowed == event.quantity else divide_half_even(cost_pico * allowed, event.quantity or 1)
+    )
+    terms = tariff.terms
     units_before = account.tiers.get(terms.price_index, 0)
-    priced = price(terms.price, cost_charged_pico, split.overage, units_before)
+    margin_pico = price(terms.price, cost_charged_pico, overage, units_before)
     surcharge_pico = 0
     for surcharge in terms.surcharges:
-        surcharge_pico += surcharge.per_unit_pico * split.overage
+        surcharge_pico += surcharge.per_unit_pico * overage
         surcharge_pico += percent_of(surcharge.percent_of_cost_pico, cost_charged_pico)
-    return _Charge(cost_charged_pico, priced.margin_pico, surcharge_pico, priced.counted_units)
-
-
-def _charge_without_pools(posting: Posting, kind: Kind, cost_pico: int) -> _Charge:
-    """R6.3: failed calls and repeats cost nothing, or their cost, as the plan says; byok and non-billable nothing."""
-    policy = {"failed": posting.plan.failed, "repeat": posting.plan.repeats}.get(kind, "free")
-    return _Charge(cost_pico if policy == "cost" else 0, 0, 0, 0)
-
-
-def _apply(
-    state: CustomerState, account: Account, terms: Terms, split: _Split, charge: _Charge, posting: Posting
-) -> Growth:
-    """Take what the waterfall covers, and grow tiers, wallet and budgets (R6.4, R6.8, R6.10)."""
-    growth = Growth(state.customer, posting.period.name, state.seq)
-    take(state, account, split.cover, posting.at_us, growth)
+    total_pico = cost_charged_pico + margin_pico + surcharge_pico
     if terms.policy == "prepaid":
-        state.wallet_pico -= charge.total_pico
-    if charge.counted_units:
-        account.tiers[terms.price_index] = account.tiers.get(terms.price_index, 0) + charge.counted_units
-    if split.overage or charge.total_pico:
-        for budget in terms.budgets:
-            grow_budget(account, budget, posting.at_us, split.overage, charge.total_pico, growth)
-    return growth
-
-
-def _pool_use(draw: Draw) -> PoolUse:
-    if draw.grant is not None:
-        return PoolUse(draw.grant.grant.id, "", draw.units)
-    assert draw.pool is not None
-    return PoolUse(draw.pool.allowance.id, draw.pool.scope_value, draw.units)
+        state.wallet_pico -= total_pico
+    if overage and terms.price.tiers:
+        account.tiers[terms.price_index] = units_before + overage
+        state.note_account(tariff.account_key, account)
+    if overage or total_pico:
+        for budget in tariff.budgets:
+            if not budget.start_us <= posted_us < budget.end_us:
+                budget.enter(account, posted_us)
+            budget.grow(state, tariff, overage, total_pico, alerts)
+    return _Paid(overage, cost_charged_pico, margin_pico, surcharge_pico)

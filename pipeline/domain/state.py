@@ -1,8 +1,15 @@
 """What is remembered of a customer between events. Everything that a decision depends on is here."""
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
+import msgspec
+
+from pipeline.domain.digests import DIGEST_SIZE, DigestTable
 from pipeline.domain.grants import Grant
+
+if TYPE_CHECKING:
+    from pipeline.domain.tariffs import BudgetSlot, PoolSlot, Shape, Tariff
 
 CounterKey = tuple[str, str, int]
 """(pool or budget id, scope value, start of the hour window or -1)."""
@@ -12,23 +19,39 @@ PERIOD = -1
 """Stands for the billing period as a window."""
 AccountKey = tuple[str, int, str]
 """(plan, version, period name): what pools, tiers, budgets and operations belong to (R4.5)."""
+SlotKey = tuple[AccountKey, str, str]
+"""(account, pool or budget id, scope value)."""
+CONTENT_SIZE = 8
+STAMP_SIZE = 6
+IDENTITY_SIZE = DIGEST_SIZE + CONTENT_SIZE + STAMP_SIZE
+"""Bytes of a remembered identity: its digest, the digest of its content, the watermark at which it was accepted (R6.1)."""
 
 
-@dataclass(slots=True)
-class Spent:
+class Used(msgspec.Struct, gc=False):
+    """What an allowance has lost in one window: units times weight."""
+
+    balance: int = 0
+    alert_from: int = 0
+    """The balance below which no threshold is reached (R6.10); not to be stored, 0 when it is not known."""
+
+
+class Spent(msgspec.Struct, gc=False):
     """What a budget has seen in one window: units of overage, and charges in picodollars (R6.8)."""
 
     units: int = 0
     charge_pico: int = 0
+    alert_from: int = 0
+    """The use of the limit below which no threshold is reached (R6.10); not to be stored, 0 when it is not known."""
 
 
 @dataclass(slots=True)
 class Counters:
-    """The pools and budgets of one window: what they have lost so far, so that an absent entry is an untouched one."""
+    """The pools and budgets of one window: what they have lost so far; an absent entry is an untouched one."""
 
-    pools: dict[CounterKey, int] = field(default_factory=dict)
-    """Used balance of each allowance: units times weight."""
+    pools: dict[CounterKey, Used] = field(default_factory=dict)
     budgets: dict[CounterKey, Spent] = field(default_factory=dict)
+    changed: bool = field(default=False, compare=False, repr=False)
+    """Noted in the customer's `changed`."""
 
 
 @dataclass(slots=True)
@@ -41,8 +64,10 @@ class Account:
     """The pools and budgets kept per period, and those per day, and per hour of that day (R4.2)."""
     tiers: dict[int, int] = field(default_factory=dict)
     """Index of a price row to the overage units it has priced (R6.7)."""
-    operations: set[bytes] = field(default_factory=set)
+    operations: DigestTable = field(default_factory=lambda: DigestTable(DIGEST_SIZE))
     """Digests of (source, operation, unit) of the `usage` events with quantity >= 1 (R6.2)."""
+    changed: bool = field(default=False, compare=False, repr=False)
+    """Noted in the customer's `changed`."""
 
 
 @dataclass(slots=True)
@@ -52,14 +77,6 @@ class GrantPool:
     grant: Grant
     effective_us: int
     balance: int
-
-
-@dataclass(slots=True)
-class Identity:
-    """An accepted event, for telling its duplicates from conflicts (R6.1). `accepted_ms` is the watermark then."""
-
-    accepted_ms: int
-    content: bytes
 
 
 @dataclass(slots=True)
@@ -77,13 +94,45 @@ class CustomerState:
     grants: list[GrantPool] = field(default_factory=list)
     """With something left, in waterfall order (R6.4)."""
     accounts: dict[AccountKey, Account] = field(default_factory=dict)
-    identities: dict[bytes, Identity] = field(default_factory=dict)
+    identities: DigestTable = field(default_factory=lambda: DigestTable(IDENTITY_SIZE))
+    """Accepted events, for telling their duplicates from conflicts (R6.1)."""
     events_applied: int = -1
     """Offset in `usage.events` up to which this state holds every record of the customer."""
     grants_applied: int = -1
     """The same for `billing.grants`."""
+    oldest_identity_ms: int = field(default=-1, compare=False, repr=False)
+    """No identity was accepted at a smaller watermark; -1 when it is not known."""
+    tariffs: "dict[Shape, Tariff]" = field(default_factory=dict, compare=False, repr=False)
+    """What was worked out for shapes of events: a memory, no state."""
+    late_tariffs: "dict[Shape, Tariff]" = field(default_factory=dict, compare=False, repr=False)
+    """The same for late events, by the time at which they are posted (R3.2)."""
+    pool_slots: "dict[SlotKey, PoolSlot]" = field(default_factory=dict, compare=False, repr=False)
+    """What the tariffs share: where allowances are counted."""
+    budget_slots: "dict[SlotKey, BudgetSlot]" = field(default_factory=dict, compare=False, repr=False)
+    """The same for budgets."""
+    changed: list[tuple[AccountKey, WindowKey | None]] = field(default_factory=list, compare=False, repr=False)
+    """Accounts (None) and windows that have changed since somebody last emptied the list."""
 
     @property
     def version(self) -> int:
         """Grows with every applied record; a later rating of the same line has the larger version (DESIGN 4.7)."""
         return self.events_applied + self.grants_applied + 2
+
+    def forget_tariffs(self) -> None:
+        """Forget what was worked out."""
+        self.tariffs.clear()
+        self.late_tariffs.clear()
+        self.pool_slots.clear()
+        self.budget_slots.clear()
+
+    def note_account(self, key: AccountKey, account: Account) -> None:
+        """Note that an account has changed, its windows apart."""
+        if not account.changed:
+            account.changed = True
+            self.changed.append((key, None))
+
+    def note_window(self, key: AccountKey, window: WindowKey, counters: Counters) -> None:
+        """Note that the counters of a window have changed."""
+        if not counters.changed:
+            counters.changed = True
+            self.changed.append((key, window))

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from zlib import crc32
 
 from pipeline.domain.catalog import (
     STANDARD_CLASS,
@@ -10,6 +9,7 @@ from pipeline.domain.catalog import (
     Budget,
     Catalog,
     Match,
+    Model,
     OveragePolicy,
     Plan,
     PriceRow,
@@ -22,54 +22,44 @@ COST_PLUS_NOTHING = PriceRow()
 
 
 @dataclass(frozen=True, slots=True)
-class PoolTerms:
-    """A matching allowance, the weight of one unit in it, the scope value it is kept for, and that one's shelf."""
-
-    allowance: Allowance
-    weight: int
-    scope_value: str
-    shelf: int
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetTerms:
-    """A matching budget, the scope value it is kept for, and that one's shelf."""
-
-    budget: Budget
-    scope_value: str
-    shelf: int
-
-
-@dataclass(frozen=True, slots=True)
 class Terms:
     """A plan's answer to one shape of event."""
 
-    model_class: str
+    model: Model | None
+    """None when the catalog does not have it: then the event must bring its cost (R5.2)."""
     billable: bool
-    pools: tuple[PoolTerms, ...]
+    pools: tuple[tuple[Allowance, int], ...]
+    """Matching allowances, each with what one unit costs it."""
     policy: OveragePolicy
     price_index: int
     """Place of the price row in the plan, -1 when none matches: names the tier counter (R6.7)."""
     price: PriceRow
     surcharges: tuple[Surcharge, ...]
-    budgets: tuple[BudgetTerms, ...]
-    attributes: Mapping[str, str]
-    """What matches compare with, for grants, which are not the plan's."""
+    budgets: tuple[Budget, ...]
+
+    @property
+    def model_class(self) -> str:
+        """Return the class of the model (R5.2)."""
+        return self.model.model_class if self.model else STANDARD_CLASS
 
 
 class TermsIndex:
     """Answers of a catalog's plans, remembered by shape of event. A pure look-up: forgetting changes no answer."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-        self._known: dict[tuple[str, ...], Terms] = {}
+        self.catalog = catalog
+        self._known: dict[tuple[str | int, ...], Terms] = {}
+        self._tell_apart = {
+            key for key, plan in catalog.plans.items() if any("deployment" in each for each in _matches_of(plan))
+        }
+        """The plans whose answer depends on the deployment."""
 
     def of(self, plan: Plan, event: UsageEvent) -> Terms:
         """Return the terms of a plan for an event."""
         shape = (
             plan.id,
-            str(plan.version),
-            event.source,
+            plan.version,
+            event.source if (plan.id, plan.version) in self._tell_apart else "",
             event.environment,
             event.workspace,
             event.feature,
@@ -80,16 +70,8 @@ class TermsIndex:
         if terms is None:
             if len(self._known) >= _SHAPES_MAX:
                 self._known.clear()
-            terms = self._known[shape] = terms_of(self._catalog, plan, event)
+            terms = self._known[shape] = terms_of(self.catalog, plan, event)
         return terms
-
-
-def shelf_of(scope_value: str) -> int:
-    """Return on which of 256 shelves the counters of a deployment or workspace lie.
-
-    A shelf is what is written at once: a sender of ever new workspaces makes many shelves, not one that has no end.
-    """
-    return crc32(scope_value.encode()) & 0xFF
 
 
 def weight_of(credits_: Mapping[str, int] | None, unit: str) -> int | None:
@@ -102,10 +84,9 @@ def matches(match: Match, attributes: Mapping[str, str]) -> bool:
     return all(attributes[key] in accepted for key, accepted in match.items())
 
 
-def terms_of(catalog: Catalog, plan: Plan, event: UsageEvent) -> Terms:
-    """Return the terms of a plan for an event, worked out anew."""
-    model = catalog.models.get(event.model)
-    attributes = {
+def attributes_of(event: UsageEvent, model: Model | None) -> dict[str, str]:
+    """Return what matches compare with (R4.2)."""
+    return {
         "unit": event.unit,
         "workspace": event.workspace,
         "feature": event.feature,
@@ -114,29 +95,34 @@ def terms_of(catalog: Catalog, plan: Plan, event: UsageEvent) -> Terms:
         "deployment": event.source,
         "environment": event.environment,
     }
-    scope_values = {"customer": "", "deployment": event.source, "workspace": event.workspace}
+
+
+def terms_of(catalog: Catalog, plan: Plan, event: UsageEvent) -> Terms:
+    """Return the terms of a plan for an event, worked out anew."""
+    model = catalog.models.get(event.model)
+    attributes = attributes_of(event, model)
     pools = []
     for allowance in plan.allowances:
         weight = weight_of(allowance.credits, event.unit)
         if weight is not None and matches(allowance.match, attributes):
-            scope_value = scope_values[allowance.scope]
-            pools.append(PoolTerms(allowance, weight, scope_value, shelf_of(scope_value)))
+            pools.append((allowance, weight))
     price_index, price = next(
         ((index, row) for index, row in enumerate(plan.prices) if matches(row.match, attributes)),
         (-1, COST_PLUS_NOTHING),
     )
     return Terms(
-        model_class=attributes["class"],
+        model=model,
         billable=plan.environments is None or event.environment in plan.environments,
         pools=tuple(pools),
         policy=plan.overage.get(event.unit) or plan.overage.get("default") or "invoice",
         price_index=price_index,
         price=price,
         surcharges=tuple(each for each in plan.surcharges if matches(each.match, attributes)),
-        budgets=tuple(
-            BudgetTerms(each, scope_values[each.scope], shelf_of(scope_values[each.scope]))
-            for each in plan.budgets
-            if matches(each.match, attributes)
-        ),
-        attributes=attributes,
+        budgets=tuple(each for each in plan.budgets if matches(each.match, attributes)),
     )
+
+
+def _matches_of(plan: Plan) -> list[Match]:
+    rows: list[Allowance | PriceRow | Surcharge | Budget]
+    rows = [*plan.allowances, *plan.prices, *plan.surcharges, *plan.budgets]
+    return [each.match for each in rows]

@@ -2,8 +2,9 @@
 
 from typing import NamedTuple
 
-from pipeline.codec.lines import encode_alert, encode_line
+from pipeline.codec.lines import BLOCK_LINES_MIN, LineBlock, encode_alert, encode_blocks
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.lines import Line
 from pipeline.domain.records import Record
 from pipeline.domain.state import CustomerState
 from pipeline.rating.rater import DeadLetter, Rater
@@ -15,8 +16,8 @@ __all__ = ["ChangedState", "DeadLetter", "Effects", "Ledger"]
 class Effects(NamedTuple):
     """What rating some records wants to be written, all together or not at all (DESIGN 4)."""
 
-    lines: list[bytes]
-    """One JSON object a line (R7.1), in order, without line ends."""
+    blocks: list[LineBlock]
+    """The lines (R7.1), in order."""
     dead_letters: list[DeadLetter]
     alerts: list[tuple[bytes, bytes]]
     """Customer id and alert as JSON (R6.10)."""
@@ -26,6 +27,11 @@ class Effects(NamedTuple):
     """How many events were looked at."""
     duplicates: int
     """How many of them were duplicates (R6.1)."""
+
+    @property
+    def lines(self) -> int:
+        """How many lines there are."""
+        return sum(block.lines for block in self.blocks)
 
 
 class ChangedState(NamedTuple):
@@ -44,11 +50,14 @@ class Ledger:
         self._begin()
 
     def _begin(self) -> None:
-        self._lines: list[bytes] = []
+        self._lines: list[Line] = []
+        """Of the block that is not complete."""
+        self._blocks: list[LineBlock] = []
         self._dead_letters: list[DeadLetter] = []
         self._alerts: list[tuple[bytes, bytes]] = []
         self._changed: dict[str, TrackedCustomer] = {}
-        self._events = 0
+        self.pending_events = 0
+        """How many events the pending effects come from."""
         self._duplicates = 0
 
     def restore(self, key: bytes, value: bytes | None) -> None:
@@ -63,27 +72,32 @@ class Ledger:
         """Return a customer's state as it is now; that of one who is not known is empty."""
         return self._rater.state_of(customer)
 
-    @property
-    def pending_events(self) -> int:
-        """How many events the pending effects come from."""
-        return self._events
-
     def rate(self, record: Record) -> None:
         """Rate one record; what it wants written is added to the pending effects."""
         outcome = self._rater.rate(record)
-        self._events += outcome.events
+        self.pending_events += outcome.events
         self._duplicates += outcome.duplicates
         self._dead_letters += outcome.dead_letters
         if outcome.customer is None:
             return
         state = outcome.customer.state
         self._changed[state.customer] = outcome.customer
-        self._lines += [encode_line(line, state.version) for line in outcome.lines]
-        self._alerts += [(state.customer.encode(), encode_alert(alert)) for alert in outcome.alerts]
+        self._lines += outcome.lines
+        if len(self._lines) >= BLOCK_LINES_MIN:
+            self._close_block()
+        if outcome.alerts:
+            self._alerts += [(state.customer.encode(), encode_alert(alert)) for alert in outcome.alerts]
 
     def take_effects(self) -> Effects:
         """Return the pending effects and forget them."""
         states = [ChangedState(name, customer.take_changed()) for name, customer in self._changed.items()]
-        effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, self._duplicates)
+        self._close_block()
+        effects = Effects(self._blocks, self._dead_letters, self._alerts, states, self.pending_events, self._duplicates)
         self._begin()
+        self._rater.doze()
         return effects
+
+    def _close_block(self) -> None:
+        if self._lines:
+            self._blocks += encode_blocks(self._lines)
+            self._lines = []

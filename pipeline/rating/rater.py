@@ -1,9 +1,12 @@
 """Records to lines, alerts and rejects, over the states of many customers (R2.3, R3.3)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 
-from pipeline.codec.records import decode_events, decode_grant, envelope_of, event_of, originals_of
-from pipeline.codec.states import join_key, split_key
+import msgspec
+
+from pipeline.codec.records import decode_events, decode_grant, envelope_of, key_of, originals_of
+from pipeline.codec.states import PACK, Part, join_key, split_key
 from pipeline.domain.admission import Envelope
 from pipeline.domain.alerts import Alert
 from pipeline.domain.catalog import Catalog
@@ -14,6 +17,10 @@ from pipeline.domain.rejects import Rejected
 from pipeline.domain.state import CustomerState
 from pipeline.domain.terms import TermsIndex
 from pipeline.rating.tracked import TrackedCustomer
+
+AWAKE_MAX = 10_000
+"""So many customers of a partition are held unpacked between rounds, besides those with much to remember."""
+_PACK_PART = split_key(Part("-", PACK).key())[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,13 +34,12 @@ class DeadLetter:
     original: bytes
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(msgspec.Struct):
     """What one record came to. `customer` is None when it left no trace in any state."""
 
-    lines: list[Line] = field(default_factory=list)
-    alerts: list[Alert] = field(default_factory=list)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
+    lines: list[Line] = []
+    alerts: list[Alert] = []
+    dead_letters: list[DeadLetter] = []
     events: int = 0
     duplicates: int = 0
     customer: TrackedCustomer | None = None
@@ -42,17 +48,20 @@ class Outcome:
 class Rater:
     """The states of the customers of one partition, or of a whole journal, and the rating of records over them.
 
-    When the states are `durable`, what changes in them is noted for writing, and a record that its customer's state
-    already holds is passed over: its effects were written with the state (docs/decisions/0005).
+    When the states are `durable`, what changes in them is written, and a record that its customer's state already holds
+    is passed over: its effects were written with the state (docs/decisions/0005).
     """
 
     def __init__(self, catalog: Catalog, *, durable: bool) -> None:
         self._catalog = catalog
         self._durable = durable
         self._terms = TermsIndex(catalog)
-        self._customers: dict[str, TrackedCustomer] = {}
-        self._stored: dict[bytes, dict[bytes, bytes]] = {}
-        """Customer to the recovered parts of the state, as they were read: put together when it is first needed."""
+        self._awake: dict[str, TrackedCustomer] = {}
+        """In the order in which they woke."""
+        self._large: dict[str, TrackedCustomer] = {}
+        """Not used for a while, but with too much to remember to be put to sleep."""
+        self._asleep: dict[bytes, bytes | dict[bytes, bytes]] = {}
+        """Customer to the parts of the state as they are written, or to the pack alone when that is all there is."""
 
     def restore(self, key: bytes, value: bytes | None) -> None:
         """Take one changelog record back in recovery, in the order of the log: later ones replace earlier ones.
@@ -60,51 +69,77 @@ class Rater:
         Raises ValueError for a record that is not ours.
         """
         customer, part = split_key(key)
-        parts = self._stored.get(customer)
+        parts = self._asleep.get(customer)
+        if not isinstance(parts, dict):
+            if value is None and parts is None:
+                return
+            if part == _PACK_PART and value is not None:
+                self._asleep[customer] = value
+                return
+            parts = self._asleep[customer] = {} if parts is None else {_PACK_PART: parts}
         if value is None:
-            if parts is not None:
-                parts.pop(part, None)
-        elif parts is None:
-            self._stored[customer] = {part: value}
+            parts.pop(part, None)
         else:
             parts[part] = value
 
     def rate(self, record: Record) -> Outcome:
         """Rate one record and change its customer's state."""
-        envelope = envelope_of(record)
-        customer = self._customer(envelope.key)
         outcome = Outcome()
+        key = key_of(record)
+        customer = self._awake.get(key or "") or self._customer(key)
+        state = customer.state
         if record.topic == EVENTS_TOPIC:
-            if not self._durable or record.offset > customer.state.events_applied:
+            if not self._durable or record.offset > state.events_applied:
+                envelope = envelope_of(record, key, record.offset + state.grants_applied + 2)
                 self._rate_events(record, envelope, customer, outcome)
         elif record.topic == GRANTS_TOPIC:
-            if not self._durable or record.offset > customer.state.grants_applied:
-                self._apply_grant(record, envelope, customer, outcome)
+            if not self._durable or record.offset > state.grants_applied:
+                self._apply_grant(record, envelope_of(record, key), customer, outcome)
         else:
             raise ValueError(f"records of topic {record.topic!r} are not rated")
         if outcome.customer is not None:
-            self._customers[customer.state.customer] = customer
+            self._awake[state.customer] = customer
+            if not self._durable:
+                customer.discard_changed()
         return outcome
 
     def customers(self) -> set[str]:
         """Return the customers of whom something is remembered."""
-        return self._customers.keys() | {key.decode() for key in self._stored}
+        return self._awake.keys() | self._large.keys() | {key.decode() for key in self._asleep}
 
     def state_of(self, customer: str) -> CustomerState:
         """Return a customer's state as it is now; that of one who is not known is empty."""
         return self._customer(customer).state
 
+    def doze(self) -> None:
+        """Put customers to sleep who are more than should be awake: their states are kept as they are written.
+
+        To be called when all that has changed is taken away.
+        """
+        for name in list(islice(self._awake, max(0, len(self._awake) - AWAKE_MAX))):
+            customer = self._awake.pop(name)
+            if customer.is_small():
+                self._asleep[name.encode()] = customer.pack
+            else:
+                customer.relax()
+                self._large[name] = customer
+
     def _customer(self, name: str | None) -> TrackedCustomer:
         """Return a customer by the record's key; one that is not known yet is kept only when something is accepted."""
-        known = self._customers.get(name or "")
+        known = self._awake.get(name or "")
+        if known is None:
+            known = self._large.pop(name or "", None)
+            if known is not None:
+                self._awake[known.state.customer] = known
         if known is not None:
             return known
         customer = TrackedCustomer(CustomerState(name or ""))
         key = (name or "").encode()
-        parts = self._stored.pop(key, None)
+        parts = self._asleep.pop(key, None)
         if parts:
-            customer.restore({join_key(key, part): value for part, value in parts.items()})
-            self._customers[customer.state.customer] = customer
+            records = parts if isinstance(parts, dict) else {_PACK_PART: parts}
+            customer.restore({join_key(key, part): value for part, value in records.items()})
+            self._awake[customer.state.customer] = customer
         return customer
 
     def _rate_events(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
@@ -114,26 +149,30 @@ class Rater:
             outcome.dead_letters.append(_dead_letter(record, None, rejected, record.value or b""))
             return
         rejects: list[tuple[int, Rejected]] = []
-        outcome.events = len(batch)
-        for index, decoded in enumerate(batch):
-            try:
-                rated = rate_event(self._catalog, self._terms, customer.state, event_of(decoded), envelope)
-            except Rejected as rejected:
-                rejects.append((index, rejected))
+        index, state, lines, alerts = self._terms, customer.state, outcome.lines, outcome.alerts
+        for number, event in enumerate(batch):
+            if isinstance(event, Rejected):
+                rejects.append((number, event))
                 continue
-            outcome.customer = customer
+            try:
+                rated = rate_event(index, state, event, envelope)
+            except Rejected as rejected:
+                rejects.append((number, rejected))
+                continue
             if rated is None:
                 outcome.duplicates += 1
-            else:
-                outcome.lines.append(rated.line)
-                outcome.alerts.extend(rated.alerts)
-            if self._durable:
-                customer.note(rated)
-        if outcome.customer is not None:
-            customer.state.events_applied = record.offset
+                continue
+            line, its_alerts = rated
+            lines.append(line)
+            if its_alerts:
+                alerts.extend(its_alerts)
+        outcome.events = len(batch)
+        if lines or outcome.duplicates:
+            outcome.customer = customer
+            state.events_applied = record.offset
         if rejects:
             originals = originals_of(record)
-            outcome.dead_letters = [_dead_letter(record, index, each, originals[index]) for index, each in rejects]
+            outcome.dead_letters = [_dead_letter(record, number, each, originals[number]) for number, each in rejects]
 
     def _apply_grant(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
         try:
@@ -143,8 +182,6 @@ class Rater:
             return
         if added:
             outcome.customer = customer
-            if self._durable:
-                customer.note(None)
             customer.state.grants_applied = record.offset
 
 

@@ -1,50 +1,52 @@
-"""Digests that are only ever added: kept in segments, so that an addition never writes all of them again."""
+"""The segments in which a table of digests is written: so that an addition never writes all of them again."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-SEGMENT_BYTES_MAX = 2048
-"""A segment that has reached this size is closed; a larger one comes about when one round adds more at once."""
+from pipeline.domain.digests import DigestTable
 
 
 class SegmentLog:
-    """Packed entries in numbered segments, of which only the last is open: still added to."""
+    """Numbers the segments of a table, and knows which of the closed ones are expired."""
 
-    __slots__ = ("_newest_ms", "_number", "_open")
+    __slots__ = ("_closed", "_stamp_of", "number", "size", "table")
 
-    def __init__(self) -> None:
-        self._open = bytearray()
-        self._number = 0
-        self._newest_ms: dict[int, int] = {}
+    def __init__(self, size: int, stamp_of: Callable[[bytes], int] | None = None) -> None:
+        self.size = size
+        """Bytes of an entry."""
+        self.number = 0
+        """Of the open segment."""
+        self.table: DigestTable | None = None
+        """What the segments hold; another one when all of it was forgotten."""
+        self._stamp_of = stamp_of
+        """What of an entry never falls from one to the next, and decides when a segment is expired."""
+        self._closed: list[tuple[int, int]] = []
+        """Number, and stamp of the last entry."""
 
-    def add(self, entry: bytes, at_ms: int) -> None:
-        """Add an entry; `at_ms` decides when its segment expires."""
-        self._open += entry
-        self._newest_ms[self._number] = max(at_ms, self._newest_ms.get(self._number, at_ms))
+    def take_closed(self, table: DigestTable) -> Iterator[tuple[int, bytes]]:
+        """Yield what was closed since the last call as one segment, with its number."""
+        if table.closed:
+            content = b"".join(table.closed)
+            table.closed.clear()
+            self._note_closed(self.number, content)
+            yield self.number, content
+            self.number += 1
 
-    def restore(self, number: int, content: bytes, newest_ms: int) -> None:
-        """Take back a segment; in the order of the numbers. The last one is open again, if there is room in it."""
-        self._newest_ms[number] = newest_ms
-        has_room = len(content) < SEGMENT_BYTES_MAX
-        self._open = bytearray(content if has_room else b"")
-        self._number = number if has_room else number + 1
+    def restore_closed(self, number: int, content: bytes) -> None:
+        """Take back a closed segment, in the order of the numbers."""
+        self._note_closed(number, content)
+        self.number = number + 1
 
-    def take_closed(self) -> Iterator[tuple[int, bytes]]:
-        """Close the open segment if it is full, and yield its number and content."""
-        if len(self._open) >= SEGMENT_BYTES_MAX:
-            yield self._number, bytes(self._open)
-            self._open = bytearray()
-            self._number += 1
+    def take_expired(self, horizon: int) -> list[int]:
+        """Forget the closed segments whose entries all have smaller stamps, and return their numbers."""
+        expired = [number for number, stamp in self._closed if stamp < horizon]
+        self._closed = self._closed[len(expired) :]
+        return expired
 
-    def still_open(self) -> Iterator[tuple[int, bytes]]:
-        """Yield the number and content of the open segment, if it holds anything."""
-        if self._open:
-            yield self._number, bytes(self._open)
+    def take_all(self) -> list[int]:
+        """Forget all closed segments and return their numbers."""
+        numbers = [number for number, _ in self._closed]
+        self._closed = []
+        return numbers
 
-    def take_expired(self, horizon_ms: int) -> Iterator[int]:
-        """Forget the segments whose entries are all older than the horizon, and yield the numbers of closed ones."""
-        for number in [number for number, newest_ms in self._newest_ms.items() if newest_ms < horizon_ms]:
-            del self._newest_ms[number]
-            if number == self._number:
-                self._open = bytearray()
-            else:
-                yield number
+    def _note_closed(self, number: int, content: bytes) -> None:
+        self._closed.append((number, self._stamp_of(content[-self.size :]) if self._stamp_of else 0))

@@ -3,17 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping
 
 from pipeline.codec import states
-from pipeline.codec.states import Part, parse_part
-from pipeline.domain.dedupe import HORIZON_MS
+from pipeline.codec.states import OpenSegment, Part, parse_part
+from pipeline.domain.dedupe import HORIZON_MS, accepted_ms
+from pipeline.domain.digests import DIGEST_SIZE, DigestTable
 from pipeline.domain.instants import DAY_US
-from pipeline.domain.rating import Rated
-from pipeline.domain.state import Account, AccountKey, CustomerState, WindowKey
+from pipeline.domain.state import IDENTITY_SIZE, AccountKey, CustomerState, WindowKey
 from pipeline.rating.segments import SegmentLog
 
-_NEVER_MS = 1 << 62
 PACKED_COUNTERS_MAX = 16
 """So many accounts and windows go into the pack; more of them would be written again and again with it."""
-PartValue = tuple[Part, bytes]
 StateRecord = tuple[bytes, bytes | None]
 """Changelog key and value; None deletes."""
 
@@ -21,84 +19,94 @@ StateRecord = tuple[bytes, bytes | None]
 class TrackedCustomer:
     """A customer's state, and what changed in it since it was last written."""
 
-    __slots__ = ("_changed", "_day", "_dropped", "_identities", "_known_windows", "_operations", "_spread", "state")
+    __slots__ = (
+        "_day",
+        "_dropped",
+        "_identities",
+        "_operations",
+        "_pack_key",
+        "_spread",
+        "_written_windows",
+        "pack",
+        "state",
+    )
 
     def __init__(self, state: CustomerState) -> None:
         self.state = state
+        self.pack = b""
+        """As it was written or read last."""
+        self._pack_key = Part(state.customer, states.PACK).key()
         self._day = _day_of(state)
         self._spread = False
         """The accounts and windows have become many: each is written on its own, when it changed."""
-        self._changed: set[tuple[AccountKey, WindowKey | None]] = set()
-        self._known_windows: dict[AccountKey, set[WindowKey]] = {}
-        self._identities = SegmentLog()
+        self._written_windows: set[tuple[AccountKey, WindowKey]] = set()
+        """Those that are parts of their own."""
+        self._identities = SegmentLog(IDENTITY_SIZE, accepted_ms)
         self._operations: dict[AccountKey, SegmentLog] = {}
         self._dropped: list[Part] = []
 
-    def note(self, rated: Rated | None) -> None:
-        """Note what rating an event changed; None for a duplicate or a grant, which change the head only."""
-        self._note_watermark()
-        if rated is None:
-            return
-        key = rated.account
-        self._changed.add((key, None))
-        if rated.windows:
-            self._changed.update((key, window) for window in rated.windows)
-            self._known_windows.setdefault(key, set()).update(rated.windows)
-        identity = self.state.identities[rated.identity]
-        self._identities.add(states.encode_identity(rated.identity, identity), identity.accepted_ms)
-        if rated.operation is not None:
-            self._operations.setdefault(key, SegmentLog()).add(rated.operation, _NEVER_MS)
-
-    def _note_watermark(self) -> None:
-        """Note what the state has forgotten if its watermark has entered another day (docs/rules.md, R6.2)."""
-        day = _day_of(self.state)
-        if day == self._day:
-            return
-        self._day = day
-        expired = self._identities.take_expired(self.state.watermark_ms - HORIZON_MS)
-        self._dropped += [self._part(states.IDENTITIES, None, number) for number in expired]
-        for key, account in self.state.accounts.items():
-            if account.retires_us <= self.state.watermark_ms * 1000:
-                self._drop_operations(key)
-                self._drop_windows(key)
-
-    def _drop_operations(self, key: AccountKey) -> None:
-        log = self._operations.get(key)
-        if log is not None:
-            expired = log.take_expired(_NEVER_MS + 1)
-            self._dropped += [self._part(states.OPERATIONS, key, number) for number in expired]
-
-    def _drop_windows(self, key: AccountKey) -> None:
-        known = self._known_windows.get(key, set())
-        gone = known - self.state.accounts[key].windows.keys()
-        known -= gone
-        self._changed -= {(key, window) for window in gone}
-        if self._spread:
-            self._dropped += [self._part(states.WINDOW, key, states.window_number(window)) for window in gone]
-
     def take_changed(self) -> list[StateRecord]:
         """Return the changelog records of what changed since the last call; the pack always is among them."""
-        alone = list(self._counters_alone())
-        packed = [(self._part(states.HEAD), states.encode_head(self.state))]
-        if not self._spread:
-            packed += self._counters(self._all_counters())
-        for kind, key, log in self._logs():
-            alone += [(self._part(kind, key, number), value) for number, value in log.take_closed()]
-            packed += [(self._part(kind, key, number), value) for number, value in log.still_open()]
+        state = self.state
+        if _day_of(state) != self._day:
+            if self._day >= 0:
+                self._note_forgotten()
+            self._day = _day_of(state)
         records: list[StateRecord] = [(part.key(), None) for part in self._dropped]
-        records.append((self._part(states.PACK).key(), states.encode_pack(packed)))
-        records += [(part.key(), value) for part, value in alone]
-        self._changed.clear()
         self._dropped.clear()
+        if state.changed:
+            records += self._changed_counters()
+        segments: list[OpenSegment] = []
+        records += self._digests(None, self._identities, state.identities, segments)
+        for key, account in state.accounts.items():
+            if account.operations:
+                log = self._operations.setdefault(key, SegmentLog(DIGEST_SIZE))
+                log.table = account.operations
+                records += self._digests(key, log, account.operations, segments)
+        self.pack = states.encode_pack(state, segments, with_accounts=not self._spread)
+        records.append((self._pack_key, self.pack))
         return records
 
-    def _counters_alone(self) -> Iterator[PartValue]:
-        """Yield the accounts and windows that are written on their own: once they are many, those that changed."""
+    def discard_changed(self) -> None:
+        """Forget what has changed, where nobody writes it."""
+        state = self.state
+        state.changed.clear()
+        state.identities.closed.clear()
+        for account in state.accounts.values():
+            account.operations.closed.clear()
+
+    def is_small(self) -> bool:
+        """Return whether the pack is all that there is of the customer."""
+        return not (self._spread or self._identities.number or any(log.number for log in self._operations.values()))
+
+    def relax(self) -> None:
+        """Let go of what can be worked out or written again, of a customer who is not used for a while."""
+        self.state.forget_tariffs()
+        self.pack = b""
+
+    def _note_forgotten(self) -> None:
+        """Note what the state has forgotten since its watermark has entered another day (docs/rules.md, R6.2)."""
+        state = self.state
+        expired = self._identities.take_expired(state.watermark_ms - HORIZON_MS)
+        self._dropped += [self._part(states.IDENTITIES, None, number) for number in expired]
+        for key, account in state.accounts.items():
+            log = self._operations.get(key)
+            if log is not None and log.table is not account.operations:
+                log.table = account.operations
+                self._dropped += [self._part(states.OPERATIONS, key, number) for number in log.take_all()]
+
+    def _changed_counters(self) -> Iterable[StateRecord]:
+        """Return the accounts and windows that are written on their own: once they are many, those that changed."""
+        state = self.state
+        changed, state.changed = state.changed, []
         if self._spread:
-            yield from self._counters(self._changed)
-        elif sum(1 + len(account.windows) for account in self.state.accounts.values()) > PACKED_COUNTERS_MAX:
-            self._spread = True
-            yield from self._counters(self._all_counters())
+            return list(self._counters(changed))
+        for key, window in changed:
+            _note_written(state, key, window)
+        if sum(1 + len(account.windows) for account in state.accounts.values()) <= PACKED_COUNTERS_MAX:
+            return ()
+        self._spread = True
+        return list(self._counters(self._all_counters()))
 
     def _all_counters(self) -> Iterator[tuple[AccountKey, WindowKey | None]]:
         for key, account in self.state.accounts.items():
@@ -106,61 +114,89 @@ class TrackedCustomer:
             for window in account.windows:
                 yield key, window
 
-    def _counters(self, which: Iterable[tuple[AccountKey, WindowKey | None]]) -> Iterator[PartValue]:
+    def _counters(self, which: Iterable[tuple[AccountKey, WindowKey | None]]) -> Iterator[StateRecord]:
         for key, window in which:
+            if not _note_written(self.state, key, window):
+                if window is not None and (key, window) in self._written_windows:
+                    self._written_windows.remove((key, window))
+                    yield self._part(states.WINDOW, key, states.window_number(window)).key(), None
+                continue
             account = self.state.accounts[key]
             if window is None:
-                yield self._part(states.ACCOUNT, key), states.encode_account(account)
+                yield self._part(states.ACCOUNT, key).key(), states.encode_account(account)
             else:
+                self._written_windows.add((key, window))
                 part = self._part(states.WINDOW, key, states.window_number(window))
-                yield part, states.encode_window(account.windows[window])
+                yield part.key(), states.encode_window(account.windows[window])
 
-    def _logs(self) -> Iterator[tuple[str, AccountKey | None, SegmentLog]]:
-        yield states.IDENTITIES, None, self._identities
-        for key, log in self._operations.items():
-            yield states.OPERATIONS, key, log
+    def _digests(
+        self, key: AccountKey | None, log: SegmentLog, table: DigestTable, segments: list[OpenSegment]
+    ) -> Iterator[StateRecord]:
+        """Yield the segments that were closed, and add the open one to those of the pack."""
+        kind = states.IDENTITIES if key is None else states.OPERATIONS
+        for number, content in log.take_closed(table):
+            yield self._part(kind, key, number).key(), content
+        if table.open:
+            segments.append(OpenSegment(key, log.number, bytes(table.open)))
 
     def restore(self, records: Mapping[bytes, bytes]) -> None:
         """Put a new customer back, from its changelog records. Raises ValueError when they are not a whole state."""
         parts = {parse_part(key): value for key, value in records.items()}
         self._spread = any(part.kind in (states.ACCOUNT, states.WINDOW) for part in parts)
         pack = parts.pop(self._part(states.PACK), None)
-        if pack is not None:
-            parts |= states.restore_pack(self.state.customer, pack)
-        if not any(part.kind == states.HEAD for part in parts):
-            raise ValueError(f"the state of customer {self.state.customer!r} is not whole: it has no head")
+        if pack is None:
+            raise ValueError(f"the state of customer {self.state.customer!r} is not whole: it has no pack")
+        self.pack = pack
+        segments = states.restore_pack(self.state, pack)
         for part in sorted(parts, key=lambda part: (part.kind != states.ACCOUNT, part.number)):
             self._restore_part(part, parts[part])
+        for segment in segments:
+            log, table = self._log_and_table(segment.account)
+            states.check_segment(segment.content, log.size)
+            table.restore(segment.content, is_open=True)
+            log.number = segment.number
         self._day = _day_of(self.state)
 
     def _restore_part(self, part: Part, value: bytes) -> None:
-        state = self.state
-        if part.kind == states.HEAD:
-            states.restore_head(state, value)
-        elif part.kind == states.IDENTITIES:
-            entries = states.restore_identities(value)
-            state.identities.update(entries)
-            self._identities.restore(part.number, value, max(identity.accepted_ms for _, identity in entries))
+        accounts = self.state.accounts
+        if part.kind in (states.IDENTITIES, states.OPERATIONS):
+            log, table = self._log_and_table(part.account)
+            states.check_segment(value, log.size)
+            table.restore(value, is_open=False)
+            log.restore_closed(part.number, value)
         elif part.account is None:
             raise ValueError(f"a state of an unknown kind: {part.kind!r}")
         elif part.kind == states.ACCOUNT:
-            state.accounts[part.account] = states.restore_account(value)
-        else:
-            self._restore_account_part(part, part.account, state.accounts[part.account], value)
-
-    def _restore_account_part(self, part: Part, key: AccountKey, account: Account, value: bytes) -> None:
-        if part.kind == states.WINDOW:
+            accounts[part.account] = states.restore_account(value)
+        elif part.kind == states.WINDOW:
             window = states.window_of_number(part.number)
-            account.windows[window] = states.restore_window(value)
-            self._known_windows.setdefault(key, set()).add(window)
-        elif part.kind == states.OPERATIONS:
-            account.operations.update(states.restore_operations(value))
-            self._operations.setdefault(key, SegmentLog()).restore(part.number, value, _NEVER_MS)
+            accounts[part.account].windows[window] = states.restore_window(value)
+            self._written_windows.add((part.account, window))
         else:
             raise ValueError(f"a state of an unknown kind: {part.kind!r}")
 
+    def _log_and_table(self, key: AccountKey | None) -> tuple[SegmentLog, DigestTable]:
+        if key is None:
+            return self._identities, self.state.identities
+        log = self._operations.setdefault(key, SegmentLog(DIGEST_SIZE))
+        log.table = self.state.accounts[key].operations
+        return log, log.table
+
     def _part(self, kind: str, account: AccountKey | None = None, number: int = 0) -> Part:
         return Part(self.state.customer, kind, account, number)
+
+
+def _note_written(state: CustomerState, key: AccountKey, window: WindowKey | None) -> bool:
+    """Note that an account (None) or window is as it was written, and return whether there still is one."""
+    account = state.accounts[key]
+    if window is None:
+        account.changed = False
+        return True
+    counters = account.windows.get(window)
+    if counters is None:
+        return False
+    counters.changed = False
+    return True
 
 
 def _day_of(state: CustomerState) -> int:

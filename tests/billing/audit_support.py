@@ -15,11 +15,12 @@ from clickhouse_connect.driver.client import Client
 
 from pipeline.catalog import load_catalog
 from pipeline.cli.audit import audit_command
+from pipeline.codec.lines import COLUMNS, objects_of
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.rating.ledger import Effects, Ledger
 from pipeline.settings import load_settings
-from pipeline.stream.effects import dead_letter_record
+from pipeline.stream.effects import dead_letter_record, line_record
 from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC, ensure_topics
 from tests.model.cases import make_case
 
@@ -83,10 +84,11 @@ class Audited:
     async def _write(self, producer: AIOKafkaProducer, partition: int, effects: Effects) -> None:
         self.duplicates += effects.duplicates
         self.letters += len(effects.dead_letters)
-        if effects.lines:
-            sent = await producer.send_and_wait(LINES_TOPIC, b"\n".join(effects.lines), partition=partition)
+        for block in effects.blocks:
+            made = line_record(block)
+            sent = await producer.send_and_wait(LINES_TOPIC, made.value, headers=made.headers, partition=partition)
             self.next_offsets[partition] = sent.offset + 1
-            self.records.append([json.loads(line) for line in effects.lines])
+            self.records.append([json.loads(line) for line in objects_of(block.rows, COLUMNS)])
             self.lines += self.records[-1]
             self.by_partition[partition] += self.records[-1]
         for letter in effects.dead_letters:

@@ -2,6 +2,7 @@
 
 import json
 from random import Random
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.domain.rejects import CODES
 from pipeline.rating.rater import Outcome, Rater
-from tests.domain.world import NOON, World, ms
+from tests.domain.world import NOON, World, ms, snapshot
 from tests.rating.support import event
 
 CATALOG = World().catalog
@@ -93,6 +94,10 @@ def check(record: Record, outcome: Outcome) -> None:
     assert (outcome.customer is None) == (not outcome.lines and not outcome.duplicates) or record.topic == GRANTS_TOPIC
 
 
+def states_of(rater: Rater) -> dict[str, Any]:
+    return {name: snapshot(rater.state_of(name)) for name in rater.customers()}
+
+
 @settings(max_examples=600, deadline=None)
 @given(records())
 def test_no_bytes_end_in_an_error_and_every_event_is_accounted_for(arriving: list[Record]) -> None:
@@ -100,11 +105,11 @@ def test_no_bytes_end_in_an_error_and_every_event_is_accounted_for(arriving: lis
     rater = Rater(CATALOG, durable=False)
 
     for record in arriving:
-        before = repr({name: customer.state for name, customer in rater._customers.items()})
+        before = states_of(rater)
         outcome = rater.rate(record)
         check(record, outcome)
         if outcome.customer is None:
-            assert repr({name: customer.state for name, customer in rater._customers.items()}) == before
+            assert states_of(rater) == before
 
 
 @settings(max_examples=300, deadline=None)

@@ -35,6 +35,18 @@ def test_a_new_period_begins_afresh() -> None:
     assert rated(in_grace) == USED_UP
 
 
+@pytest.mark.rule("R4.5")
+def test_periods_that_are_open_at_once_are_kept_apart() -> None:
+    """Events of the old period's grace and of the new period, by turns, each find their own pools, tiers and budgets."""
+    world = World(Plan("team", 1, **TERMS))
+    old, new = {"time": "2026-11-30T23:59:59Z", "sent": "2026-12-01T12:00:00Z"}, {"time": "2026-12-01T12:00:00Z"}
+
+    lines = [world.line(quantity=quantity, **when) for quantity in (1, 2, 3) for when in (old, new)]
+
+    first, second, third = ("usage", 1, 0, 0, 0), ("usage", 2, 0, 0, 0), ("usage", 0, 2, 1, 11)
+    assert [rated(line) for line in lines] == [first, first, second, second, third, third]
+
+
 @pytest.mark.rule("R4.5", "R4.3")
 @pytest.mark.parametrize(("name", "version"), [("team", 2), ("other", 1)])
 def test_a_new_plan_or_version_begins_afresh(name: str, version: int) -> None:
@@ -82,8 +94,9 @@ def test_windows_and_operations_are_forgotten_when_no_event_can_ask_for_them() -
     assert (len(account.windows), len(account.operations)) == (2, 1)
     world.line(time="2026-12-07T00:00:00Z")
 
-    assert account.operations == set()
-    assert {key: each.pools for key, each in account.windows.items()} == {(PERIOD, 0): {("a", "", -1): 2}}
+    assert not account.operations
+    left = [(key, pool, used.balance) for key, each in account.windows.items() for pool, used in each.pools.items()]
+    assert left == [((PERIOD, 0), ("a", "", -1), 2)]
 
 
 def test_what_retires_in_the_middle_of_a_day_is_forgotten_when_the_next_begins() -> None:
@@ -98,3 +111,25 @@ def test_what_retires_in_the_middle_of_a_day_is_forgotten_when_the_next_begins()
         kept.append(len(account.operations))
 
     assert kept == [1, 1, 1, 0]
+
+
+@pytest.mark.rule("R6.2", "R3.2")
+def test_what_is_forgotten_is_not_counted_on_in_memory() -> None:
+    """A late event of a retired account finds the pool that a restored worker finds, and counts where it is written."""
+    world = World(allowances=(Allowance("d", 1, per="day"),), grace_hours=0)
+    late = {"time": "2026-10-30T12:00:00Z", "sent": "2026-10-31T12:00:00Z", "operation": "job"}
+    world.line(time="2026-11-01T12:00:00Z")
+
+    before = [world.line(**late), world.line(**late), world.line(**late | {"operation": None})]
+    world.line(time="2026-12-07T00:00:00Z")
+    after = world.line(**late)
+
+    assert [(line.kind, line.included, line.late) for line in before] == [
+        ("usage", 1, True),
+        ("repeat", 0, True),
+        ("usage", 0, True),
+    ]
+    assert (after.kind, after.included, after.period) == ("usage", 1, "2026-10-01")
+    account = world.state.accounts["team", 1, "2026-10-01"]
+    assert [used.balance for each in account.windows.values() for used in each.pools.values()] == [1]
+    assert len(account.operations) == 1

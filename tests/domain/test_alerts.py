@@ -132,4 +132,4 @@ def test_an_alert_names_the_billing_period_of_its_line() -> None:
     rated = world.send(world.event(time="2026-11-04T12:00:00Z"))
 
     assert rated is not None
-    assert {(alert.customer, alert.period, alert.seq) for alert in rated.alerts} == {("acme", "2026-10-05", 1)}
+    assert {(alert.customer, alert.period, alert.seq) for alert in rated[1]} == {("acme", "2026-10-05", 1)}

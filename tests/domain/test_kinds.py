@@ -104,7 +104,7 @@ def test_byok_and_non_billable_cost_nothing(changes: dict) -> None:
     line = world.line(quantity=3, **changes)
 
     assert units(line) == money(line) == (0, 0, 0, 0)
-    assert line.event.quantity == 3
+    assert line.quantity == 3
 
 
 @pytest.mark.rule("R6.3")
@@ -143,5 +143,5 @@ def test_only_usage_consumes_anything() -> None:
         assert world.line(quantity=9, **changes).pools == ()
 
     (account,) = world.state.accounts.values()
-    assert (account.windows, account.operations) == ({}, set())
+    assert (account.windows, len(account.operations)) == ({}, 0)
     assert (world.state.wallet_pico, world.state.grants[0].balance, world.alerts) == (DOLLAR, 5, [])

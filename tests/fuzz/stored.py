@@ -95,7 +95,7 @@ def check_restored(data: bytes) -> Counter[str]:
         effects = ledger.take_effects()
         if effects.events:
             check_effects(record, effects)
-        counts["lines"] += len(effects.lines)
+        counts["lines"] += effects.lines
     return counts
 
 

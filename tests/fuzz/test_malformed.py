@@ -15,7 +15,7 @@ from pipeline.rating.ledger import Ledger
 from tests.domain.world import NOON, World, ms
 from tests.fuzz.accounts import check_agent, check_effects, check_lines, ends
 from tests.fuzz.journals import HEADERS, ODD_TIMES_MS
-from tests.rating.support import event
+from tests.rating.support import event, rows_of
 
 CATALOG = World().catalog
 SOUND = json.dumps(event("a")).encode()
@@ -82,7 +82,7 @@ def test_each_kind_of_malformed_record_is_told(record: Record, rejects: list[tup
 
     check_effects(record, effects)
     assert [(letter.index, letter.code) for letter in effects.dead_letters] == rejects
-    assert len(effects.lines) == (not rejects)
+    assert effects.lines == (not rejects)
 
 
 @pytest.mark.rule("R2.1")
@@ -117,7 +117,7 @@ def test_a_batch_of_ten_thousand_is_rated_whole() -> None:
         ledger.rate(each)
         effects = ledger.take_effects()
         check_effects(each, effects)
-        check_lines(effects.lines)
+        check_lines(rows_of(effects))
 
 
 LEAVES = (

@@ -2,13 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from itertools import chain
 
 import pytest
 import pytest_asyncio
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pipeline.stream.odd_headers import fetched_records
+from pipeline.stream.chunks import ChunkConsumer
+from pipeline.stream.odd_headers import fetched_chunks
 from tests.fuzz.raw import RawRecord, raw_batch, send_raw
 
 pytestmark = pytest.mark.asyncio
@@ -37,7 +39,7 @@ async def new_topic(broker: str, name: str) -> str:
 
 async def read_all(broker: str, topic: str, count: int, isolation: str = "read_committed") -> dict[int, list[tuple]]:
     """Read until there are `count` records, keeping account of positions as the worker does."""
-    consumer = AIOKafkaConsumer(
+    consumer = ChunkConsumer(
         bootstrap_servers=broker, isolation_level=isolation, enable_auto_commit=False, auto_offset_reset="earliest"
     )
     await consumer.start()
@@ -50,8 +52,8 @@ async def read_all(broker: str, topic: str, count: int, isolation: str = "read_c
     try:
         async with asyncio.timeout(30):
             while sum(map(len, found.values())) < count:
-                for tp, rows in (await fetched_records(consumer, lambda: ends, 0.2, 7)).items():
-                    found[tp.partition] += [(row.offset, row.key, row.value, row.headers) for row in rows]
+                for tp, chunks in (await fetched_chunks(consumer, lambda: ends, 0.2, 1)).items():
+                    found[tp.partition] += [(row.offset, row.key, row.value, row.headers) for row in chain(*chunks)]
                     ends[tp] = await consumer.position(tp)
     finally:
         await consumer.stop()

@@ -80,7 +80,10 @@ def test_an_event_that_is_lost_is_found() -> None:
         ledger.rate(record)
         effects = ledger.take_effects()
         check_effects(record, effects)
-        for part in ("lines", "dead_letters"):
-            if getattr(effects, part):
-                with pytest.raises(AssertionError):
-                    check_effects(record, effects._replace(**{part: getattr(effects, part)[1:]}))
+        lost = [effects._replace(dead_letters=effects.dead_letters[1:])] if effects.dead_letters else []
+        for block in effects.blocks[:1]:
+            shorter = block._replace(lines=block.lines - 1)
+            lost.append(effects._replace(blocks=[shorter, *effects.blocks[1:]]))
+        for each in lost:
+            with pytest.raises(AssertionError):
+                check_effects(record, each)

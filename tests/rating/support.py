@@ -12,8 +12,8 @@ import yaml
 
 from pipeline.catalog import load_catalog
 from pipeline.codec.journal import parse_journal_line
-from pipeline.codec.lines import alert_fields, line_fields
-from pipeline.codec.states import PACK, Part, parse_part, restore_pack
+from pipeline.codec.lines import COLUMNS, alert_fields, line_fields, objects_of
+from pipeline.codec.states import Part, parse_part
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.rating.ledger import Effects, Ledger
@@ -85,7 +85,7 @@ class Log:
     changelog: list[tuple[bytes, bytes | None]] = field(default_factory=list)
 
     def write(self, effects: Effects) -> None:
-        self.lines += effects.lines
+        self.lines += rows_of(effects)
         self.alerts += effects.alerts
         self.rejects += [(each.record.offset, each.index, each.code, each.original) for each in effects.dead_letters]
         self.duplicates += effects.duplicates
@@ -101,16 +101,14 @@ class Log:
         return {key: value for key, value in values.items() if value is not None}
 
 
+def rows_of(effects: Effects) -> list[bytes]:
+    """Return the lines of some effects as they are written."""
+    return [text for block in effects.blocks for text in objects_of(block.rows, COLUMNS)]
+
+
 def parts_in(changelog: Iterable[tuple[bytes, bytes | None]]) -> list[tuple[Part, bytes | None]]:
-    """Return the parts that changelog entries write and delete, those in packs too."""
-    parts: list[tuple[Part, bytes | None]] = []
-    for key, value in changelog:
-        part = parse_part(key)
-        if part.kind == PACK and value is not None:
-            parts += restore_pack(part.customer, value).items()
-        else:
-            parts.append((part, value))
-    return parts
+    """Return the parts that changelog entries write and delete."""
+    return [(parse_part(key), value) for key, value in changelog]
 
 
 def restored(catalog: Catalog, changelog: Iterable[tuple[bytes, bytes | None]]) -> Ledger:

@@ -9,7 +9,7 @@ from tests.rating.support import event, parts_in, record
 
 def test_a_state_whose_head_is_missing_stops_the_worker(monkeypatch) -> None:
     """A customer whose pack is not in the changelog is not begun again from nothing."""
-    monkeypatch.setattr("pipeline.rating.segments.SEGMENT_BYTES_MAX", 16)
+    monkeypatch.setattr("pipeline.domain.digests.SEGMENT_ENTRIES", 1)
     catalog = World().catalog
     owner = Ledger(catalog)
     owner.rate(record(0, [event("a")]))

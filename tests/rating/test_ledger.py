@@ -3,16 +3,27 @@
 import json
 from collections import defaultdict
 from random import Random
+from typing import Any
 
 import pytest
 
-from pipeline.codec.states import ACCOUNT, HEAD, IDENTITIES, OPERATIONS, PACK, WINDOW, parse_part
+from pipeline.codec.states import (
+    ACCOUNT,
+    IDENTITIES,
+    OPERATIONS,
+    PACK,
+    WINDOW,
+    OpenSegment,
+    Part,
+    parse_part,
+    restore_pack,
+)
 from pipeline.domain.catalog import Allowance, Budget, PriceRow, Tier
-from pipeline.domain.dedupe import HORIZON_MS
+from pipeline.domain.digests import SEGMENT_ENTRIES
 from pipeline.domain.records import GRANTS_TOPIC, Record
-from pipeline.domain.state import CustomerState
+from pipeline.domain.state import IDENTITY_SIZE, CustomerState
 from pipeline.rating.ledger import Ledger
-from tests.domain.world import World
+from tests.domain.world import World, snapshot
 from tests.rating.support import Log, case, event, parts_in, play, record, restored
 
 SEEDS = range(12)
@@ -29,13 +40,15 @@ def rounds_of(records: list[Record], rng: Random, most: int) -> list[list[Record
     return rounds
 
 
-def states_of(ledger: Ledger) -> dict[str, CustomerState]:
-    """Return all customers' states, without the identities that the horizon has passed."""
-    states = {name: ledger.state_of(name) for name in ledger.customers()}
-    for state in states.values():
-        horizon = state.watermark_ms - HORIZON_MS
-        state.identities = {key: known for key, known in state.identities.items() if known.accepted_ms >= horizon}
-    return states
+def states_of(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Return all customers' states, comparable."""
+    return {name: snapshot(ledger.state_of(name)) for name in ledger.customers()}
+
+
+def pack_of(log: Log) -> tuple[CustomerState, list[OpenSegment]]:
+    """Return the last pack that was written of the one customer."""
+    state = CustomerState("acme")
+    return state, restore_pack(state, log.compacted()[Part("acme", PACK).key()])
 
 
 def play_with_restarts(seed: int, records: list[Record], most: int, share: float) -> Log:
@@ -83,16 +96,21 @@ def test_restarting_over_months_changes_nothing(seed: int) -> None:
 
 
 def test_long_cases_exercise_what_they_are_for() -> None:
-    """Between them the long cases close segments, and drop closed segments and windows."""
-    dropped, closed = set(), 0
+    """Between them the long cases close segments, several of a customer, and drop closed segments and windows."""
+    dropped, closed, most = set(), set(), 0
 
     for seed in LONG_SEEDS:
         log = play(Ledger(case(seed, LONG_EVENTS).catalog), [[each] for each in case(seed, LONG_EVENTS).records])
-        dropped |= {part.kind for part, value in parts_in(log.changelog) if value is None}
-        closed = max(closed, sum(parse_part(key).kind == IDENTITIES for key in log.compacted()))
+        for part, value in parts_in(log.changelog):
+            if value is None:
+                dropped.add(part.kind)
+                closed.discard((seed, part))
+            elif part.kind == IDENTITIES:
+                closed.add((seed, part))
+                most = max(most, sum((at, each.customer) == (seed, part.customer) for at, each in closed))
 
     assert {WINDOW, IDENTITIES} <= dropped
-    assert closed > 1
+    assert most > 2
 
 
 @pytest.mark.parametrize("seed", LONG_SEEDS)
@@ -165,7 +183,7 @@ def test_everything_of_a_customer_sits_in_one_entry(seed: int) -> None:
             parts = [part for part, value in parts_in(entry) if value is not None]
             assert {part.customer for part in parts} == {name}
             assert len(set(parts)) == len(parts)
-            assert HEAD in {part.kind for part in parts}
+            assert PACK in {part.kind for part in parts}
 
 
 @pytest.mark.rule("R2.3")
@@ -178,14 +196,14 @@ def test_a_record_of_rejects_writes_no_state() -> None:
     ledger.rate(record(2, {"type": "topup", "id": "t", "customer": "acme"}, topic=GRANTS_TOPIC))
     effects = ledger.take_effects()
 
-    assert (effects.states, effects.lines, effects.alerts, effects.duplicates) == ([], [], [], 0)
+    assert (effects.states, effects.lines, effects.alerts, effects.duplicates) == ([], 0, [], 0)
     assert [letter.code for letter in effects.dead_letters] == [
         "unknown_deployment",
         "invalid_field",
         "malformed",
         "invalid_field",
     ]
-    assert ledger._rater._customers == {}
+    assert ledger.customers() == set()
 
 
 @pytest.mark.rule("R2.5")
@@ -208,8 +226,8 @@ def test_effects_are_taken_once() -> None:
 
     first, second = ledger.take_effects(), ledger.take_effects()
 
-    assert (len(first.lines), len(first.dead_letters), first.events, first.duplicates) == (2, 1, 5, 2)
-    assert (second.lines, second.dead_letters, second.states, second.events, second.duplicates) == ([], [], [], 0, 0)
+    assert (first.lines, len(first.dead_letters), first.events, first.duplicates) == (2, 1, 5, 2)
+    assert (second.blocks, second.dead_letters, second.states, second.events, second.duplicates) == ([], [], [], 0, 0)
 
 
 def test_a_record_of_another_topic_is_refused() -> None:
@@ -227,14 +245,17 @@ def test_a_foreign_changelog_record_is_refused() -> None:
 
 
 @pytest.mark.rule("R6.1")
-def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance(monkeypatch) -> None:
+@pytest.mark.parametrize(("ids", "closed"), [(["a"], 1), (["a", "c"], 2)], ids=["open", "closed"])
+def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance(
+    ids: list[str], closed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """When an older segment still holds an identity's first acceptance, restoring in any order keeps the later one."""
-    monkeypatch.setattr("pipeline.rating.segments.SEGMENT_BYTES_MAX", 80)
+    monkeypatch.setattr("pipeline.domain.digests.SEGMENT_ENTRIES", 2)
     catalog = World(grace_hours=2000).catalog
     early, later, again = (
         record(0, event("a"), "2026-11-10T12:00:00Z"),
         record(1, event("b"), "2026-11-30T12:00:00Z"),
-        record(2, event("a"), "2026-12-16T12:00:00Z"),
+        record(2, list(map(event, ids)), "2026-12-16T12:00:00Z"),
     )
     log = play(Ledger(catalog), [[early], [later]])
     play(restored(catalog, log.changelog), [[again]], log)
@@ -244,7 +265,7 @@ def test_an_identity_that_was_accepted_again_is_known_by_its_latest_acceptance(m
         ledger = restored(catalog, list(log.compacted().items())[::order])
         resent = play(ledger, [[record(3, event("a"), "2026-12-20T12:00:00Z")]])
         assert (resent.lines, resent.duplicates) == ([], 1)
-    assert (len(segments), len(log.lines)) == (2, 3)
+    assert (len(segments), len(log.lines)) == (closed, 2 + len(ids))
 
 
 @pytest.mark.rule("R6.1")
@@ -260,17 +281,18 @@ def test_a_restored_worker_knows_duplicates_for_exactly_35_days() -> None:
 
 
 def test_a_part_is_written_only_when_it_changed() -> None:
-    """A second event of the same period writes the pack: head, account and the open segment, and no closed one."""
+    """A second event of the same period writes the pack: head, account and the open segments, and no closed one."""
     ledger = Ledger(World().catalog)
     many = [event(f"e{number}") for number in range(150)]
 
     play(ledger, [[record(0, many)]])
     log = play(ledger, [[record(1, event("one more"))]])
 
-    sizes = {part.kind: len(value or b"") for part, value in parts_in(log.changelog)}
     assert [parse_part(key).kind for key, _ in log.changelog] == [PACK]
-    assert set(sizes) == {HEAD, ACCOUNT, IDENTITIES}
-    assert sizes[IDENTITIES] == 40
+    state, segments = pack_of(log)
+    assert (state.seq, list(state.accounts)) == (151, [("team", 1, "2026-11-01")])
+    assert [(each.account, each.number) for each in segments] == [(None, 1)]
+    assert len(segments[0].content) == (150 % SEGMENT_ENTRIES + 1) * IDENTITY_SIZE
 
 
 def days_played(*times: str) -> tuple[Ledger, list[Log]]:
@@ -291,20 +313,20 @@ def test_counters_that_have_become_many_are_written_on_their_own(monkeypatch) ->
         "2026-10-30T00:00:00Z", "2026-10-31T00:00:00Z", "2026-11-01T00:00:00Z", "2026-11-02T00:00:00Z"
     )
 
-    alone = [[parse_part(key) for key, _ in log.changelog[1:]] for log in logs]
+    alone = [[parse_part(key) for key, _ in log.changelog if parse_part(key).kind != PACK] for log in logs]
     assert [sorted(part.kind for part in parts) for parts in alone[:2]] == [[], []]
     assert sorted(part.kind for part in alone[2]) == [ACCOUNT, ACCOUNT, WINDOW, WINDOW, WINDOW]
-    assert [(part.kind, part.account) for part in sorted(alone[3])] == [
-        (ACCOUNT, ("team", 1, "2026-11-01")),
-        (WINDOW, ("team", 1, "2026-11-01")),
-    ]
-    assert {part.kind for part, _ in parts_in(logs[3].changelog[:1])} == {HEAD, IDENTITIES, OPERATIONS}
+    assert [(part.kind, part.account) for part in alone[3]] == [(WINDOW, ("team", 1, "2026-11-01"))]
+    state, segments = pack_of(logs[3])
+    accounts = [("team", 1, "2026-10-01"), ("team", 1, "2026-11-01")]
+    assert (state.seq, state.accounts) == (4, {})
+    assert [each.account for each in segments] == [None, *accounts]
 
 
 def test_what_is_forgotten_is_deleted_once_and_on_the_same_day(monkeypatch) -> None:
     """Closed segments and windows of their own go when the day after their end begins: not before, and not again."""
     monkeypatch.setattr("pipeline.rating.tracked.PACKED_COUNTERS_MAX", 1)
-    monkeypatch.setattr("pipeline.rating.segments.SEGMENT_BYTES_MAX", 16)
+    monkeypatch.setattr("pipeline.domain.digests.SEGMENT_ENTRIES", 1)
     ends = ["2026-12-06T11:59:59Z", "2026-12-06T12:00:00Z", "2026-12-06T23:59:59Z", "2026-12-07T00:00:00Z"]
     times = ["2026-10-31T00:00:00Z", *ends, "2026-12-07T00:00:01Z", "2026-12-08T00:00:00Z"]
 
@@ -335,7 +357,7 @@ def test_states_equal_the_changelog_on_every_day_of_retirement(rounds: int, coun
 
 
 def test_states_stay_small() -> None:
-    """After 1000 events under three allowances, head and account take less than 1 KB each."""
+    """After 1000 events under three allowances, head and account together take less than 1 KB, all in one record."""
     world = World(
         allowances=(
             Allowance("a", 10),
@@ -351,10 +373,8 @@ def test_states_stay_small() -> None:
         batch = [event(f"e{number}-{index}", operation=f"o{number}-{index}") for index in range(10)]
         play(ledger, [[record(number, batch)]], log)
 
-    sizes: dict[str, int] = defaultdict(int)
-    for part, value in parts_in(log.compacted().items()):
-        sizes[part.kind] = max(sizes[part.kind], len(part.key()) + len(value or b""))
+    pack = log.compacted()[Part("acme", PACK).key()]
     assert len(log.lines) == 1000
-    assert sizes[HEAD] < 1000
-    assert sizes[ACCOUNT] < 1000
+    assert len(pack.partition(b"\n")[0]) < 1000
+    assert {part.kind for part, _ in parts_in(log.compacted().items())} == {PACK, IDENTITIES, OPERATIONS}
     assert max(len(value) for value in log.compacted().values()) < 6000

@@ -6,7 +6,7 @@ import pytest
 from pipeline.domain.records import GRANTS_TOPIC
 from pipeline.domain.rejects import CODES
 from pipeline.rating.rater import Outcome, Rater
-from tests.domain.world import World
+from tests.domain.world import World, snapshot
 from tests.rating.support import event, record
 
 LARGE = (1 << 20) + 1
@@ -47,13 +47,13 @@ def test_the_earliest_code_wins_from_bytes_to_price(value: Any, key: str | None,
     """A record with several faults is rejected for the first; records come before events, form before meaning."""
     rating = rater()
     rating.rate(record(0, event("taken")))
-    before = repr(rating._customers["acme"].state)
+    before = snapshot(rating.state_of("acme"))
 
     outcome = rating.rate(record(1, value, key=key))
 
     assert rejects(outcome) == [(index, code)]
     assert (outcome.lines, outcome.customer) == ([], None)
-    assert repr(rating._customers["acme"].state) == before
+    assert snapshot(rating.state_of("acme")) == before
 
 
 @pytest.mark.rule("R2.3")
@@ -72,7 +72,7 @@ def test_the_other_events_of_a_batch_go_on() -> None:
 
     outcome = rater().rate(record(5, b"[" + b" , ".join(parts) + b"]"))
 
-    assert [(line.seq, line.event.id) for line in outcome.lines] == [(1, "a"), (2, "c")]
+    assert [(line.seq, line.event_id) for line in outcome.lines] == [(1, "a"), (2, "c")]
     assert (outcome.events, outcome.duplicates) == (8, 1)
     assert rejects(outcome) == [
         (1, "malformed"), (2, "malformed"), (3, "unknown_deployment"), (5, "id_conflict"), (7, "malformed"),
@@ -108,7 +108,7 @@ def test_grants_are_rejected_as_whole_records_in_the_same_order(value: Any, key:
     outcome = rating.rate(record(0, value, key=key, topic=GRANTS_TOPIC))
 
     assert rejects(outcome) == [(None, code)]
-    assert (outcome.customer, rating._customers) == (None, {})
+    assert (outcome.customer, rating.customers()) == (None, set())
 
 
 @pytest.mark.rule("R2.3")

@@ -7,6 +7,8 @@ from pipeline.domain.catalog import Tier
 
 def graduated_price(tiers: Sequence[Tier], units_before: int, units: int) -> int:
     """Return the price in picodollars of the units that follow the first `units_before`. The last tier has no end."""
+    if tiers[0].up_to is None:
+        return units * tiers[0].price_pico
     total_pico = 0
     position, rest = units_before, units
     for tier in tiers:
