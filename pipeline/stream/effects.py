@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
+from pipeline.codec.lines import COLUMNS, COLUMNS_HEADER, LineBlock
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import DeadLetter, Effects
@@ -13,10 +15,11 @@ from pipeline.settings import Settings
 from pipeline.settings.clients import kafka_arguments
 from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
 
-LINES_VALUE_BYTES = 256 << 10
-"""A record of usage.lines is closed when it has reached this size."""
+BATCH_BYTES = 1 << 20
+"""A record batch is closed when it has reached this size: larger ones are copied, a dozen times, through memory and not
+through the processor's cache."""
 BATCH_BYTES_MAX = 15 << 20
-"""A record batch; below max.message.bytes of the topics we write (16 MiB)."""
+"""What a record batch can be; below max.message.bytes of the topics we write (16 MiB)."""
 TRANSACTION_MS_MAX = 60_000
 """After which the broker aborts a transaction whose writer is silent, and lets readers go on."""
 RECORD_OVERHEAD_BYTES_MAX = 64
@@ -39,8 +42,9 @@ class OutRecord(NamedTuple):
 
     def size(self) -> int:
         """Return at most how many bytes it takes in a batch."""
-        headers = sum(len(name) + len(value) + 16 for name, value in self.headers)
-        return len(self.key or b"") + len(self.value or b"") + headers + RECORD_OVERHEAD_BYTES_MAX
+        key, value, headers = self
+        size = len(key or b"") + len(value or b"") + RECORD_OVERHEAD_BYTES_MAX
+        return size + sum(len(name) + len(value) + 16 for name, value in headers) if headers else size
 
 
 class PartitionWriter:
@@ -105,36 +109,40 @@ class PartitionWriter:
     async def _send_outputs(self, effects: Effects) -> None:
         """Send lines, dead letters and alerts; return when every one is acknowledged."""
         await asyncio.gather(
-            self._send(LINES_TOPIC, [[record] for record in line_records(effects.lines)]),
-            self._send(DEAD_LETTER_TOPIC, [[dead_letter_record(letter)] for letter in effects.dead_letters]),
-            self._send(ALERTS_TOPIC, [[OutRecord(key, value, [])] for key, value in effects.alerts]),
+            self._send(LINES_TOPIC, ([line_record(block)] for block in effects.blocks)),
+            self._send(DEAD_LETTER_TOPIC, ([dead_letter_record(letter)] for letter in effects.dead_letters)),
+            self._send(ALERTS_TOPIC, ([OutRecord(key, value, [])] for key, value in effects.alerts)),
         )
 
     async def _send_states(self, effects: Effects, positions: Positions) -> None:
         """Send the changed states, a customer never split over two batches, and the positions."""
-        groups = [[OutRecord(key, value, []) for key, value in changed.records] for changed in effects.states]
-        for changed, group in zip(effects.states, groups, strict=True):
-            size = sum(record.size() for record in group)
-            if size > BATCH_BYTES_MAX:
-                raise StateTooLargeError(
-                    f"customer {changed.customer!r}: {len(group)} changed parts of the state take {size} bytes, more than a batch "
-                    f"of {BATCH_BYTES_MAX}. Lower worker_round_bytes_max, so that a round changes less"
-                )
-        groups.append([OutRecord(POSITIONS_KEY, encode_positions(positions), [])])
-        await self._send(STATES_TOPIC, groups)
+        groups = ([OutRecord(key, value, []) for key, value in changed.records] for changed in effects.states)
+        await self._send(STATES_TOPIC, chain(groups, [[OutRecord(POSITIONS_KEY, encode_positions(positions), [])]]))
 
     async def _send(self, topic: str, groups: Iterable[Sequence[OutRecord]]) -> None:
-        """Send groups of records in order, each within one batch, and await the acknowledgements."""
+        """Send groups of records in order, each within one batch, and await the acknowledgements.
+
+        A batch is made while the one before it is under way; more than one waiting aiokafka does not take.
+        """
+        sent = []
         for batch in self._batches(groups):
             batch.close()
-            await (await self._started().send_batch(batch, topic, partition=self._partition))
+            sent.append(await self._started().send_batch(batch, topic, partition=self._partition))
+        await asyncio.gather(*sent)
 
     def _batches(self, groups: Iterable[Sequence[OutRecord]]) -> Iterator[Any]:
         batch = None
         for group in groups:
-            if batch is None or batch.size() + sum(record.size() for record in group) > BATCH_BYTES_MAX:
-                if batch is not None:
-                    yield batch
+            size = sum([record.size() for record in group])
+            if size > BATCH_BYTES_MAX:
+                raise StateTooLargeError(
+                    f"a state's changed parts, {len(group)} from {group[0].key!r} on, take {size} bytes, more than a batch of "
+                    f"{BATCH_BYTES_MAX}. Lower worker_round_bytes_max, so that a round changes less"
+                )
+            if batch is not None and ((filled := batch.size()) >= BATCH_BYTES or filled + size > BATCH_BYTES_MAX):
+                yield batch
+                batch = None
+            if batch is None:
                 batch = self._started().create_batch()
             for key, value, headers in group:
                 if batch.append(timestamp=None, key=key, value=value, headers=headers) is None:
@@ -144,7 +152,7 @@ class PartitionWriter:
 
     def _count(self, effects: Effects) -> None:
         counters = self._counters
-        counters.add("lines", len(effects.lines))
+        counters.add("lines", effects.lines)
         counters.add("alerts", len(effects.alerts))
         counters.add("states", sum(len(changed.records) for changed in effects.states))
         counters.add("events", effects.events)
@@ -158,23 +166,12 @@ class PartitionWriter:
         return self._producer
 
 
-def line_records(lines: Iterable[bytes]) -> Iterator[OutRecord]:
-    """Yield the records of usage.lines that carry these lines: NDJSON, in order."""
-    pending: list[bytes] = []
-    size = 0
-    for line in lines:
-        pending.append(line)
-        size += len(line) + 1
-        if size >= LINES_VALUE_BYTES:
-            yield _line_record(pending)
-            pending, size = [], 0
-    if pending:
-        yield _line_record(pending)
-
-
-def _line_record(lines: list[bytes]) -> OutRecord:
-    headers = [("content-type", b"application/x-ndjson"), ("lines", b"%d" % len(lines))]
-    return OutRecord(None, b"\n".join(lines), headers)
+def line_record(block: LineBlock) -> OutRecord:
+    """Return the record of usage.lines that carries a block: a JSON array a line, its names in a header."""
+    lines = b"%d" % block.lines
+    return OutRecord(
+        None, block.rows, [("content-type", b"application/x-ndjson"), ("lines", lines), (COLUMNS_HEADER, COLUMNS)]
+    )
 
 
 def dead_letter_record(letter: DeadLetter) -> OutRecord:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import uvloop
@@ -17,14 +18,14 @@ from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
 from pipeline.stream.bundles import Bundle
+from pipeline.stream.chunks import CHUNK_RECORDS, ChunkConsumer
 from pipeline.stream.merge import PositionError
-from pipeline.stream.odd_headers import FETCH_BYTES_MAX, fetched_records
+from pipeline.stream.odd_headers import FETCH_BYTES_MAX, fetched_chunks
 from pipeline.stream.topics import STATES_TOPIC
 
 POLL_BYTES = 4 << 20
-"""What one read should bring, by the size that records had lately: a read takes records by count."""
-POLL_RECORDS_MIN = 20
-POLL_RECORDS_MAX = 10_000
+"""What one read should bring, by the size that records had lately: a read takes chunks of records by count."""
+POLL_CHUNKS_MAX = 10_000 // CHUNK_RECORDS
 FETCH_WAIT_MS_MAX = 100
 """How long the broker holds an idle fetch. A partition that was just read waits for it: aiokafka has one fetch a broker
 under way. Faust's driver fixes it at 1500."""
@@ -50,14 +51,14 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         self._read: dict[TP, tuple[int, int]] = {}
         """By partition: epoch of the last seek, offset that the next bundle starts at."""
         self._seeks = 0
-        self._poll_records = POLL_RECORDS_MIN
+        self._poll_chunks = 1
         self._sought: Any = None
 
     def _create_worker_consumer(self, *_: Any) -> AIOKafkaConsumer:
         """Return the consumer; Faust's own has no setting for the fetch wait, and other names for the security ones."""
         settings = self.settings
         self._assignor = self.app.assignor
-        return AIOKafkaConsumer(
+        return ChunkConsumer(
             **consumer_arguments(settings),
             client_id=self.app.conf.broker_client_id,
             group_id=self.app.conf.id,
@@ -116,11 +117,11 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         wanted = {tp for tp, epoch in partitions.items() if tp in self._read and self._read[tp][0] == epoch}
         if not wanted or not self._is_sought(consumer):
             return []
-        fetched = await fetched_records(
+        fetched = await fetched_chunks(
             consumer,
             lambda: {tp: self._read[tp][1] for tp in wanted & self._read.keys()},
             POLL_S_MAX,
-            self._poll_records,
+            self._poll_chunks,
         )
         if not self._is_sought(consumer):
             return []  # dealt out anew meanwhile: the seek that is to come takes back what was read
@@ -132,16 +133,16 @@ class BundleThread(driver.AIOKafkaConsumerThread):
                 self._seek_back(consumer, tp, start)
             elif position is not None and (position != start or tp in fetched):
                 self._read[tp] = (epoch, position)
-                records = [_to_record(record) for record in fetched.get(tp, ())]
+                records = list(chain.from_iterable(fetched.get(tp, ())))
                 bundles.append(Bundle(tp.topic, tp.partition, epoch, start, records, position))
-        self._adapt([record for bundle in bundles for record in bundle.records])
+        self._adapt([chunk for chunks in fetched.values() for chunk in chunks])
         await self._check_gaps(consumer, bundles)
         return bundles
 
-    def _adapt(self, records: list[Record]) -> None:
-        if records:
-            size = sum(len(record.value or b"") for record in records) // len(records) + 1
-            self._poll_records = min(max(POLL_BYTES // size, POLL_RECORDS_MIN), POLL_RECORDS_MAX)
+    def _adapt(self, chunks: list[list[Record]]) -> None:
+        if chunks:
+            size = sum(len(chunk[0].value or b"") * len(chunk) for chunk in chunks) // len(chunks) + 1
+            self._poll_chunks = min(max(POLL_BYTES // size, 1), POLL_CHUNKS_MAX)
 
     async def _check_gaps(self, consumer: AIOKafkaConsumer, bundles: list[Bundle]) -> None:
         """Tell control records, over which a position may jump, from records that were deleted before they were read."""
@@ -258,9 +259,3 @@ class BundleThread(driver.AIOKafkaConsumerThread):
 
     async def _pause(self, partitions: set[TP]) -> None:
         self._ensure_consumer().pause(*(TopicPartition(*tp) for tp in partitions))
-
-
-def _to_record(fetched: Any) -> Record:
-    return Record(
-        fetched.topic, fetched.partition, fetched.offset, fetched.timestamp, fetched.key, fetched.value, fetched.headers
-    )

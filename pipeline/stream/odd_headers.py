@@ -10,12 +10,14 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords, _MemoryRecordsPy
+
+from pipeline.domain.records import Record
+from pipeline.stream.chunks import ChunkConsumer, PartitionChunks
 
 FETCH_BYTES_MAX = 4 << 20
 """What a fetch brings of a partition, the consumer's own and the lenient one: what failed must lie within one of ours. A
@@ -67,15 +69,15 @@ class _Batches(_MemoryRecordsPy):  # type: ignore[misc, unused-ignore]
         return _Batch(data)
 
 
-Rows = dict[TopicPartition, list[Any]]
+Chunks = dict[TopicPartition, list[list[Record]]]
 
 
-async def fetched_records(
-    consumer: AIOKafkaConsumer,
+async def fetched_chunks(
+    consumer: ChunkConsumer,
     positions: Callable[[], Mapping[TopicPartition, int]],
     timeout_s: float,
-    records_max: int,
-) -> Rows:
+    chunks_max: int,
+) -> Chunks:
     """Return what the consumer has fetched of partitions, as its fetcher does, whatever their header names are.
 
     `positions` says of which partitions, and where what was handed over of each ends: when a read fails, what it had
@@ -83,13 +85,13 @@ async def fetched_records(
     """
     wanted = set(positions())
     try:
-        rows: Rows = await consumer._fetcher.fetched_records(wanted, timeout=timeout_s, max_records=records_max)  # noqa: SLF001 - as Faust does
+        chunks: Chunks = await consumer._fetcher.fetched_records(wanted, timeout=timeout_s, max_records=chunks_max)  # noqa: SLF001 - as Faust does
     except UnicodeDecodeError:
         return await _read_leniently(consumer, positions)
-    return rows
+    return chunks
 
 
-async def _read_leniently(consumer: AIOKafkaConsumer, positions: Callable[[], Mapping[TopicPartition, int]]) -> Rows:
+async def _read_leniently(consumer: ChunkConsumer, positions: Callable[[], Mapping[TopicPartition, int]]) -> Chunks:
     """Return records of the first partition that cannot be read otherwise, and seek behind them."""
     stands = dict(positions())
     for tp, position in stands.items():
@@ -101,8 +103,8 @@ async def _read_leniently(consumer: AIOKafkaConsumer, positions: Callable[[], Ma
         if positions().get(tp) != position:
             return {}  # dealt out anew, or sought anew, meanwhile
         data, aborted = fetched
-        records = PartitionRecords(tp, _Batches(data), aborted, position, None, None, True, _isolation(consumer))
-        rows = list(records)
+        records = PartitionChunks(tp, _Batches(data), aborted, position, None, None, True, _isolation(consumer))
+        chunks = list(records)
         _seek(consumer, tp, records.next_fetch_offset)
         log.warning(
             "%s/%d: offsets %d to %d hold header names that are not UTF-8: read with replacement characters",
@@ -110,12 +112,12 @@ async def _read_leniently(consumer: AIOKafkaConsumer, positions: Callable[[], Ma
             position,
             records.next_fetch_offset - 1,
         )
-        return {tp: rows}
+        return {tp: chunks}
     log.warning("a record could not be read, and is not found again where it should be: reading anew")
     return {}
 
 
-async def _fetch(consumer: AIOKafkaConsumer, tp: TopicPartition, position: int) -> tuple[bytes, Any] | None:
+async def _fetch(consumer: ChunkConsumer, tp: TopicPartition, position: int) -> tuple[bytes, Any] | None:
     """Return the record batches at a position and the transactions that were aborted; None when they cannot be had now."""
     client = consumer._client  # noqa: SLF001 - its connections, which know how to log in
     leader = client.cluster.leader_for_partition(tp)
@@ -147,11 +149,11 @@ def _is_odd(data: bytes) -> bool:
     return False
 
 
-def _seek(consumer: AIOKafkaConsumer, tp: TopicPartition, position: int) -> None:
+def _seek(consumer: ChunkConsumer, tp: TopicPartition, position: int) -> None:
     if consumer._subscription.is_assigned(tp):  # noqa: SLF001 - else it is sought when it is assigned again
         consumer.seek(TopicPartition(*tp), position)
 
 
-def _isolation(consumer: AIOKafkaConsumer) -> int:
+def _isolation(consumer: ChunkConsumer) -> int:
     isolation: int = consumer._fetcher._isolation_level  # noqa: SLF001 - as the fetcher reads
     return isolation

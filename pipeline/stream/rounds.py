@@ -10,13 +10,12 @@ from faust.types import TP
 from mode import Service
 
 from pipeline.codec.states import Positions
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
-from pipeline.rating.ledger import Ledger
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.stream.alarm import PoisonAlarm
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.ends import EndOffsets, LogEnds
 from pipeline.stream.holdings import Holding
-from pipeline.stream.merge import Ends, Merge, Side
+from pipeline.stream.merge import Ends, Merge, Run, Side
 
 ROUND_RECORDS_MAX = 20_000
 ROUND_EVENTS_MAX = 20_000
@@ -59,7 +58,7 @@ class Desk:
 
     def is_ahead(self) -> bool:
         """Say whether nothing is left and the sources went on without a record: ends and aborts of transactions."""
-        return not (self.merge.events.records or self.merge.grants.records) and self.taken() != self.holding.positions
+        return not (self.merge.events or self.merge.grants) and self.taken() != self.holding.positions
 
     async def write(self, positions: Positions) -> None:
         """Write what is pending, and that the source is done up to `positions`: both or nothing."""
@@ -158,10 +157,10 @@ class Rounds(Service):
     async def _work(self, desk: Desk) -> None:
         try:
             while not self._halted:
-                records = await self._next_records(desk)
-                if records or desk.is_ahead():
+                runs = await self._next_runs(desk)
+                if runs or desk.is_ahead():
                     desk.busy = True
-                    await self._round(desk, records)
+                    await self._round(desk, runs)
                     desk.busy = False
         except asyncio.CancelledError:
             raise
@@ -175,7 +174,7 @@ class Rounds(Service):
             )
             await self.app.crash(failure)
 
-    async def _next_records(self, desk: Desk) -> list[Record]:
+    async def _next_runs(self, desk: Desk) -> list[Run]:
         """Wait until records may be rated and return them; none when it is worth to look again."""
         desk.arrived.clear()
         ready_at_s = desk.merge.ready_at_s()
@@ -190,21 +189,26 @@ class Rounds(Service):
         ends = _ends_of(desk.partition, await self._ends.fresh()) if desk.merge.needs_ends() else None
         if self._halted:
             return []
-        records = desk.merge.take(ends, ROUND_RECORDS_MAX, self.app.settings.worker_round_bytes_max)
-        if not records and not desk.arrived.is_set():
+        runs = desk.merge.take(ends, ROUND_RECORDS_MAX, self.app.settings.worker_round_bytes_max)
+        if not runs and not desk.arrived.is_set():
             await desk.arrived.wait()  # something is in the log that we have not read: it is on its way
-        return records
+        return runs
 
-    async def _round(self, desk: Desk, records: list[Record]) -> None:
+    async def _round(self, desk: Desk, runs: list[Run]) -> None:
         """Rate records and write what follows from it, in one transaction or, when there is much, in several."""
-        self._count_records(records)
+        self._count_records(runs)
         ledger = desk.holding.ledger
         done = desk.done()
-        for record in records:
-            _rate(ledger, record)
-            done[record.topic] = record.offset + 1
-            if ledger.pending_events >= ROUND_EVENTS_MAX and record is not records[-1]:
-                await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
+        for run in runs:
+            for record in run:
+                if ledger.pending_events >= ROUND_EVENTS_MAX:
+                    await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
+                try:
+                    ledger.rate(record)
+                except Exception as failure:
+                    place = f"{record.topic}/{record.partition} offset {record.offset}"
+                    raise RuntimeError(f"rating {place} failed: {failure!r}") from failure
+                done[record.topic] = record.offset + 1
         await desk.write(desk.taken())
         limit = self.app.settings.worker_buffer_bytes_max // 2
         done = desk.done()  # what has come while we wrote is not: the group must never be ahead of the states
@@ -213,22 +217,12 @@ class Rounds(Service):
             if side.bytes < limit:
                 self.app.consumer.on_buffer_drop(tp)
 
-    def _count_records(self, records: list[Record]) -> None:
+    def _count_records(self, runs: list[Run]) -> None:
         counters = self.app.counters
-        events = sum(record.topic == EVENTS_TOPIC for record in records)
         counters.add("rounds")
-        counters.add("records", events, EVENTS_TOPIC)
-        counters.add("records", len(records) - events, GRANTS_TOPIC)
-        counters.add("record_bytes", sum(len(record.value or b"") for record in records))
-
-
-def _rate(ledger: Ledger, record: Record) -> None:
-    try:
-        ledger.rate(record)
-    except Exception as failure:
-        raise RuntimeError(
-            f"rating {record.topic}/{record.partition} offset {record.offset} failed: {failure!r}"
-        ) from failure
+        for run in runs:
+            counters.add("records", len(run), run[0].topic)
+            counters.add("record_bytes", sum([len(record.value or b"") for record in run]))
 
 
 def _ends_of(partition: int, ends: LogEnds) -> Ends:

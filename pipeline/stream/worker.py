@@ -15,6 +15,7 @@ from pipeline.rating.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.stream.app import WorkerApp, create_app
 from pipeline.stream.holdings import LedgerFactory
+from pipeline.stream.memory import freeze, keep_memory
 from pipeline.stream.names import worker_name
 from pipeline.stream.topics import TopicError
 
@@ -38,6 +39,7 @@ def run_worker(
 
     `on_ready` is called once, when partitions are assigned and their states recovered ("worker ready" in the log).
     """
+    keep_memory()
     with worker_name(settings.worker_group) as claimed:
         name = settings.worker_name or claimed
         return uvloop.run(_run(settings, name, new_ledger or (lambda: Ledger(catalog)), on_ready))
@@ -94,12 +96,12 @@ async def _stop(app: WorkerApp) -> None:
 
 
 def _announce(app: WorkerApp, on_ready: Callable[[], None] | None) -> None:
-    waiting = [on_ready] if on_ready else []
+    waiting: list[Callable[[], None]] = [freeze, *([on_ready] if on_ready else [])]
 
     def recovered(partitions: list[int], restored: int) -> None:
         log.info("worker ready: partitions %s, %d state records recovered", partitions, restored)
         while waiting:
-            waiting.pop()()
+            waiting.pop(0)()
 
     app.on_recovered = recovered
 

@@ -4,7 +4,7 @@ import heapq
 import json
 from collections import Counter
 from collections.abc import Hashable, Iterable
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -14,13 +14,14 @@ from pipeline.billing.lines import read_lines
 from pipeline.codec.lines import alert_fields, line_fields
 from pipeline.codec.states import POSITIONS_KEY, split_key
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.dedupe import HORIZON_MS
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.domain.state import CustomerState
 from pipeline.rating.ledger import Ledger
 from pipeline.rating.offline import OfflineRating
 from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
+from tests.domain.world import snapshot
 from tests.faults.journal import Entry
+from tests.fixtures.lines import lines_in
 
 EXAMPLES_MAX = 5
 _APPLIED = {"events_applied", "grants_applied"}
@@ -138,7 +139,7 @@ def compare_sources(entries: list[Entry], logs: Logs, drift: Drift, given_up: in
 
 def compare_outputs(expected: Expected, logs: Logs, drift: Drift) -> None:
     """Hold the topics that the workers write against the offline rating."""
-    lines = [json.loads(text) for record in logs.by_topic[LINES_TOPIC] for text in record.value.split(b"\n")]
+    lines = lines_in(logs.by_topic[LINES_TOPIC])
     for line in lines:
         line.pop("version", None)
     compare_lines("lines in Kafka", expected, lines, drift)
@@ -199,21 +200,10 @@ def compare_balances(expected: Expected, catalog: Catalog, logs: Logs, partition
             drift.add("balances: missing", name)
             continue
         found = ledgers[customers[name]].state_of(name)
-        differing = [
-            each.name
-            for each in fields(CustomerState)
-            if each.name not in _APPLIED and _plain(wanted, each.name) != _plain(found, each.name)
-        ]
+        ours, theirs = snapshot(wanted), snapshot(found)
+        differing = [field_name for field_name in ours.keys() - _APPLIED if ours[field_name] != theirs[field_name]]
         if differing:
-            drift.add("balances: different", f"{name}: {differing}")
-
-
-def _plain(state: CustomerState, name: str) -> Any:
-    """Return a field of a state; of the identities only those that still count (R6.1)."""
-    value = getattr(state, name)
-    if name == "identities":
-        return {key: each for key, each in value.items() if each.accepted_ms > state.watermark_ms - HORIZON_MS}
-    return value
+            drift.add("balances: different", f"{name}: {sorted(differing)}")
 
 
 def _compare_counters(what: str, wanted: Counter[Any], found: Counter[Any], drift: Drift) -> None:

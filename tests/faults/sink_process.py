@@ -8,6 +8,7 @@ from typing import Any
 from pipeline.observe.log import log_to_stderr
 from pipeline.settings import load_settings
 from pipeline.sink import run as sink_run
+from pipeline.sink.blocks import Document
 from pipeline.sink.store import LineStore
 from tests.faults.steps import orders_of_this_process
 from tests.faults.unprotected_sink import leave_out
@@ -19,9 +20,9 @@ _commit = sink_run._commit
 class SteppingStore(LineStore):
     """Inserts as the sink does, and looks for orders around it."""
 
-    async def insert_lines(self, payload: bytes) -> None:
+    async def insert_lines(self, document: Document) -> None:
         orders.reach("before the insert")
-        await orders.reach_during("during the insert", super().insert_lines(payload))
+        await orders.reach_during("during the insert", super().insert_lines(document))
         orders.reach("after the insert")
 
 

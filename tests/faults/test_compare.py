@@ -23,6 +23,7 @@ from tests.faults.compare import (
     rate_sources,
 )
 from tests.faults.journal import Case, catalog_text, make_round
+from tests.rating.support import rows_of
 
 Damage = Callable[[dict[str, list[Any]]], None]
 
@@ -58,7 +59,7 @@ def topics(case: Case, catalog: Catalog) -> dict[str, list[Any]]:
         ledger.rate(source)
     effects = ledger.take_effects()
     letters = [dead_letter_record(letter) for letter in effects.dead_letters]
-    topics[LINES_TOPIC] = [record(LINES_TOPIC, at, None, line) for at, line in enumerate(effects.lines)]
+    topics[LINES_TOPIC] = [record(LINES_TOPIC, at, None, line) for at, line in enumerate(rows_of(effects))]
     topics[ALERTS_TOPIC] = [record(ALERTS_TOPIC, at, *alert) for at, alert in enumerate(effects.alerts)]
     topics[DEAD_LETTER_TOPIC] = [
         record(DEAD_LETTER_TOPIC, at, each.key, each.value, headers=each.headers) for at, each in enumerate(letters)

@@ -4,6 +4,7 @@ from typing import Any
 
 from pipeline.sink import run as sink_run
 from pipeline.sink import store as sink_store
+from pipeline.sink.blocks import Document
 from pipeline.sink.store import Away, LineStore
 
 
@@ -27,9 +28,9 @@ def _impatient(store: type[LineStore]) -> type[LineStore]:
     class Impatient(store):
         """Takes an insert that failed for done."""
 
-        async def insert_lines(self, payload: bytes) -> None:
+        async def insert_lines(self, document: Document) -> None:
             try:
-                await super().insert_lines(payload)
+                await super().insert_lines(document)
             except Away:
                 return
 

@@ -34,7 +34,7 @@ class SteppingWriter(PartitionWriter):
 
     def _is_worth_it(self, effects: Any) -> bool:
         """Tell whether a write has lines: else a step would be between nothing and nothing."""
-        return bool(effects.lines)
+        return bool(effects.blocks)
 
     def _reach(self, step: str) -> None:
         if self._stepping:
@@ -49,10 +49,10 @@ class SteppingWriter(PartitionWriter):
         if not self._stepping:
             await super()._send_outputs(effects)
             return
-        half = len(effects.lines) // 2
-        await super()._send_outputs(effects._replace(lines=effects.lines[:half], dead_letters=[], alerts=[]))
+        half = (len(effects.blocks) + 1) // 2
+        await super()._send_outputs(effects._replace(blocks=effects.blocks[:half], dead_letters=[], alerts=[]))
         self._reach("half of the outputs")
-        await super()._send_outputs(effects._replace(lines=effects.lines[half:]))
+        await super()._send_outputs(effects._replace(blocks=effects.blocks[half:]))
         self._reach("after the outputs")
         self._outputs_sent.set()
 

@@ -15,6 +15,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.settings import load_settings
 from pipeline.stream.topics import LINES_TOPIC, ensure_topics
+from tests.fixtures.lines import lines_in
 
 PARTITIONS = 2
 WAIT_S_MAX = 30
@@ -141,10 +142,8 @@ class Stream:
 def lines_of(records: Iterable[Any]) -> dict[str, list[dict[str, Any]]]:
     """Return each customer's lines in the order of seq, the last one written where a line was written again."""
     by_number: dict[tuple[str, int], dict[str, Any]] = {}
-    for record in records:
-        for text in record.value.split(b"\n"):
-            line = json.loads(text)
-            by_number[line["customer"], line["seq"]] = line
+    for line in lines_in(records):
+        by_number[line["customer"], line["seq"]] = line
     customers: dict[str, list[dict[str, Any]]] = {}
     for (name, _), line in sorted(by_number.items()):
         customers.setdefault(name, []).append(line)

@@ -3,7 +3,9 @@
 import json
 import os
 import time
+from typing import Any
 
+from pipeline.codec.lines import LineBlock
 from pipeline.domain.records import GRANTS_TOPIC, Record
 from pipeline.rating.ledger import ChangedState, DeadLetter, Effects, Ledger
 
@@ -14,7 +16,7 @@ class StubLedger(Ledger):
     def __init__(self) -> None:
         self.customers: dict[str, dict[str, int]] = {}
         self._touched: dict[str, None] = {}
-        self._lines: list[bytes] = []
+        self._lines: list[dict[str, Any]] = []
         self._dead_letters: list[DeadLetter] = []
         self._alerts: list[tuple[bytes, bytes]] = []
         self._events = 0
@@ -48,7 +50,7 @@ class StubLedger(Ledger):
         state["seq"] += 1
         self._events += 1
         line = {"customer": customer, "seq": state["seq"], "offset": record.offset, "wallet": state["wallet"]}
-        self._lines.append(json.dumps(line | {"partition": record.partition}).encode())
+        self._lines.append(line | {"partition": record.partition})
 
     @property
     def pending_events(self) -> int:
@@ -58,7 +60,9 @@ class StubLedger(Ledger):
         states = [
             ChangedState(name, [(name.encode(), json.dumps(self.customers[name]).encode())]) for name in self._touched
         ]
-        effects = Effects(self._lines, self._dead_letters, self._alerts, states, self._events, 0)
+        rows = b"\n".join(json.dumps(line).encode() for line in self._lines)
+        blocks = [LineBlock(rows, len(self._lines))] if self._lines else []
+        effects = Effects(blocks, self._dead_letters, self._alerts, states, self._events, 0)
         self._events = 0
         self._touched, self._lines, self._dead_letters, self._alerts = {}, [], [], []
         return effects

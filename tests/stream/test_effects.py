@@ -4,19 +4,20 @@ import pytest
 from aiokafka.errors import ProducerFenced
 from aiokafka.producer.message_accumulator import BatchBuilder
 
+from pipeline.codec.lines import COLUMNS, LineBlock
 from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.observe.counters import COUNTERS, Counters
 from pipeline.rating.ledger import ChangedState, DeadLetter, Effects
 from pipeline.settings import load_settings
 from pipeline.stream.effects import (
+    BATCH_BYTES,
     BATCH_BYTES_MAX,
-    LINES_VALUE_BYTES,
     OutRecord,
     PartitionWriter,
     StateTooLargeError,
     dead_letter_record,
-    line_records,
+    line_record,
 )
 
 
@@ -58,21 +59,12 @@ def states(*customers: tuple[str, list[int]]) -> Effects:
     return Effects([], [], [], parts, 0, 0)
 
 
-def test_lines_are_cut_into_records_of_a_fair_size():
-    """A record is closed when it has reached its size; together they hold every line once, in order."""
-    lines = [b'{"n": %06d, "pad": "%s"}' % (number, b"x" * 500) for number in range(2000)]
+def test_a_block_of_lines_is_one_record():
+    """The record says how many lines it holds, and what stands where in them."""
+    record = line_record(LineBlock(b'["a",1]\n["a",2]', 2))
 
-    records = list(line_records(lines))
-
-    assert b"\n".join(record.value for record in records).split(b"\n") == lines
-    assert [int(dict(record.headers)["lines"]) for record in records] == [len(r.value.split(b"\n")) for r in records]
-    assert all(len(record.value) < LINES_VALUE_BYTES + 1000 for record in records)
-    assert len(records) == 4
-
-
-def test_no_lines_make_no_record():
-    """A round without lines writes nothing to usage.lines."""
-    assert list(line_records([])) == []
+    assert (record.key, record.value) == (None, b'["a",1]\n["a",2]')
+    assert dict(record.headers) == {"content-type": b"application/x-ndjson", "lines": b"2", "columns": COLUMNS}
 
 
 @pytest.mark.rule("R2.3")
@@ -116,9 +108,20 @@ async def test_a_customers_state_is_never_split():
     )
 
     assert [(topic, partition, batch.record_count()) for topic, partition, batch in producer.sent[1:-1]] == [
+        ("usage.states", 1, 2),
         ("usage.states", 1, 3),
-        ("usage.states", 1, 5),
+        ("usage.states", 1, 3),
     ]
+
+
+@pytest.mark.asyncio
+async def test_a_batch_is_closed_at_a_size_that_is_cheap_to_copy():
+    """Small states share batches that are closed as soon as they have reached BATCH_BYTES."""
+    writer, producer = new_writer()
+
+    await writer.write(states(*((f"c{number}", [BATCH_BYTES // 4]) for number in range(9))), Positions(5, 6))
+
+    assert [batch.record_count() for _, _, batch in producer.sent[1:-1]] == [4, 4, 2]
 
 
 @pytest.mark.asyncio
@@ -128,7 +131,7 @@ async def test_a_round_is_one_transaction():
     letter = DeadLetter(Record(EVENTS_TOPIC, 1, 4, 0, None, None), None, "malformed", "m", b"")
     changed = [ChangedState("a", [(b"a", b"1")])]
 
-    await writer.write(Effects([b"{}"], [letter], [(b"a", b"{}")], changed, 1, 0), Positions(5, 0))
+    await writer.write(Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, 1, 0), Positions(5, 0))
 
     begin, *sends, commit = producer.sent
     assert (begin, commit) == ("begin", "commit")
@@ -162,7 +165,7 @@ async def test_a_state_that_fits_no_batch_is_an_error():
     """Rather than splitting a customer's state the worker stops and says which setting helps."""
     writer, producer = new_writer()
 
-    with pytest.raises(StateTooLargeError, match=r"customer .a..*worker_round_bytes_max"):
+    with pytest.raises(StateTooLargeError, match=r"from b.a-0. on.*worker_round_bytes_max"):
         await writer.write(states(("a", [BATCH_BYTES_MAX // 2, BATCH_BYTES_MAX // 2])), Positions(1, 1))
 
     assert producer.sent == ["begin"]

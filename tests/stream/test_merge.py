@@ -1,9 +1,14 @@
 """The order of the two topics of a partition."""
 
+from itertools import chain
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.stream.merge import Ends, Merge, PositionError
+from tests.stream.plain_merge import PlainMerge
 
 WAIT_S = 0.02
 HOLD_S = 1.0
@@ -24,7 +29,7 @@ def grant(offset: int, timestamp_ms: int) -> Record:
 
 
 def taken(merge: Merge, ends: Ends | None = None) -> list[tuple[str, int]]:
-    return [(record.topic, record.offset) for record in merge.take(ends, MANY, PLENTY)]
+    return [(record.topic, record.offset) for run in merge.take(ends, MANY, PLENTY) for record in run]
 
 
 def test_nothing_is_ready_at_first():
@@ -130,8 +135,8 @@ def test_the_limits_bound_a_call():
     merge.events.add(0, [event(offset, 100, b"x" * 10) for offset in range(6)], 6, now_s=0.0)
     ends = Ends(5.0, events=6, grants=0)
 
-    assert len(merge.take(ends, 2, PLENTY)) == 2
-    assert len(merge.take(ends, MANY, 15)) == 2
+    assert [len(run) for run in merge.take(ends, 2, PLENTY)] == [2]
+    assert [len(run) for run in merge.take(ends, MANY, 15)] == [2]
     assert merge.events.bytes == 20
 
 
@@ -173,6 +178,47 @@ def test_the_order_does_not_depend_on_how_deliveries_are_cut(cut: int):
             part, todo[:] = todo[:cut], todo[cut:]
             side.add(side.position, part, side.position + len(part), now_s)
         now_s += 2 * HOLD_S
-        order += merge.take(Ends(now_s, len(events), len(grants)), MANY, PLENTY)
+        order += chain(*merge.take(Ends(now_s, len(events), len(grants)), MANY, PLENTY))
 
     assert order == sorted(events + grants, key=lambda r: (r.timestamp_ms, r.topic))
+
+
+DELIVERIES = st.tuples(
+    st.sampled_from([EVENTS_TOPIC, GRANTS_TOPIC]),
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.sampled_from([None, b"", b"x", b"xx", b"x" * 9]))),
+    st.integers(0, 2),
+)
+"""Topic; per record the gap before it, its timestamp and its value; the gap at the end."""
+TAKES = st.tuples(
+    st.none() | st.tuples(st.integers(-4, 0), st.integers(-2, 1), st.integers(-2, 1)),
+    st.integers(1, 9),
+    st.integers(1, 25),
+)
+"""How old the ends are, how far off they are, or that they are not known; the limits."""
+
+
+@pytest.mark.rule("R3.3")
+@given(st.lists(DELIVERIES | TAKES, max_size=25))
+def test_runs_come_as_records_would_one_by_one(steps: list):
+    """For any deliveries and takes, what is taken and what is left is what the plain merge has, record by record."""
+    merge, plain = Merge(0, 0, 0, 1.0, 2.0), PlainMerge(1.0, 2.0)
+    for now_s, step in enumerate(steps):
+        if step[0] in (EVENTS_TOPIC, GRANTS_TOPIC):
+            topic, rows, gap = step
+            side, twin = (merge.events, plain.events) if topic == EVENTS_TOPIC else (merge.grants, plain.grants)
+            position, records = side.position, []
+            for skipped, timestamp_ms, value in rows:
+                records.append(Record(topic, 0, position + skipped, timestamp_ms, b"acme", value))
+                position += skipped + 1
+            side.add(side.position, records, position + gap, now_s)
+            twin.add(records, position + gap, now_s)
+        else:
+            known, count_max, bytes_max = step
+            ends = known and Ends(now_s + known[0], merge.events.position + known[1], merge.grants.position + known[2])
+            assert list(chain(*merge.take(ends, count_max, bytes_max))) == plain.take(ends, count_max, bytes_max)
+        for side, twin in ((merge.events, plain.events), (merge.grants, plain.grants)):
+            assert (side.next_offset(), side.bytes, bool(side)) == (
+                twin.next_offset(),
+                twin.bytes(),
+                bool(twin.waiting),
+            )

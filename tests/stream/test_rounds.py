@@ -1,6 +1,7 @@
 """One round, with a writer that only remembers."""
 
 import time
+from math import inf
 from types import SimpleNamespace
 from typing import Any
 
@@ -62,9 +63,8 @@ async def test_a_round_of_many_events_is_written_in_pieces_and_settled_once() ->
     merge.events.add(
         0, [Record(EVENTS_TOPIC, 0, offset, 1, b"acme", b"[]") for offset in range(5)], 6, time.monotonic()
     )
-    records = [merge.events.pop() for _ in range(5)]
 
-    await Rounds(app)._round(desk, records)
+    await Rounds(app)._round(desk, [merge.events.pop_run(5, 1 << 20, inf)])
 
     assert journal.entries == [
         ("written up to 2", ROUND_EVENTS_MAX),
@@ -97,7 +97,7 @@ async def test_the_group_is_never_ahead_of_the_states() -> None:
     desk = Desk(holding, merge, PoisonAlarm(0, Counters()), {})
     merge.events.add(0, [Record(EVENTS_TOPIC, 0, 0, 1, b"acme", b"[]")], 1, time.monotonic())
 
-    await Rounds(app)._round(desk, [merge.events.pop()])
+    await Rounds(app)._round(desk, [merge.events.pop_run(1, 1, inf)])
 
     assert journal.entries == [("written up to 1", 10_000), ("settled", 1)]
 

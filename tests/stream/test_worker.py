@@ -1,13 +1,13 @@
 """The worker as a process: what it writes, and that it keeps count over restarts, crashes and rebalances."""
 
-import json
-
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
+from pipeline.codec.lines import COLUMNS
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC
+from tests.fixtures.lines import lines_in
 from tests.stream.harness import Stream, places
 
 pytestmark = pytest.mark.asyncio
@@ -39,8 +39,8 @@ async def test_writes_lines_as_the_sink_expects_them(stream: Stream):
     (alert,) = await stream.records(ALERTS_TOPIC, len)
 
     assert (record.key, record.partition) == (None, sent["acme"][0].partition)
-    assert dict(record.headers) == {"content-type": b"application/x-ndjson", "lines": b"3"}
-    assert [json.loads(line)["seq"] for line in record.value.split(b"\n")] == [1, 2, 3]
+    assert dict(record.headers) == {"content-type": b"application/x-ndjson", "lines": b"3", "columns": COLUMNS}
+    assert [line["seq"] for line in lines_in([record])] == [1, 2, 3]
     assert (alert.key, alert.value, alert.partition) == (b"acme", b'{"wallet": 7}', record.partition)
 
 
