@@ -1,10 +1,10 @@
 """`usage sink`: move rated lines from Kafka to ClickHouse."""
 
-import asyncio
 import sys
 from pathlib import Path
 
 import click
+import uvloop
 
 from pipeline.cli.options import options_for
 from pipeline.observe.log import log_to_stderr
@@ -25,4 +25,4 @@ def sink_command(ready_file: Path | None, settings: Settings) -> None:
     Several sinks share the topic's partitions. While ClickHouse is away the sink waits, and loses nothing.
     """
     log_to_stderr(settings.log_level)
-    sys.exit(asyncio.run(run_sink(settings, on_ready=ready_file.touch if ready_file else None)))
+    sys.exit(uvloop.run(run_sink(settings, on_ready=ready_file.touch if ready_file else None)))

@@ -16,6 +16,8 @@ MALFORMED = "malformed"
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 """What the topic takes at most (schemas/topics/usage.dead-letter.yaml)."""
 _CUT_BYTES = 512 * 1024
+_KEPT_HEADERS = frozenset({"content-type", "columns"})
+"""What tells a reader how the bytes are to be read."""
 
 
 class DeadLetters:
@@ -74,5 +76,5 @@ def _headers(piece: Piece, reason: str) -> list[tuple[str, bytes]]:
     ]
     if piece.line is not None:
         headers.append(("source-index", str(piece.line - 1).encode()))
-    headers += [(name, value) for name, value in record.headers if name == "content-type"]
+    headers += [(name, value) for name, value in record.headers if name in _KEPT_HEADERS]
     return headers

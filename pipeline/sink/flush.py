@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from pipeline.sink.blocks import Block, Piece, Span, halves, joined, looks_like_lines, spans_of
+from pipeline.sink.blocks import Block, Piece, Span, by_form, document_of, fault_of, halves, spans_of
 from pipeline.sink.dead_letters import DeadLetters
 from pipeline.sink.store import Away, LineStore, Refused
 
@@ -43,25 +43,26 @@ class Flusher:
         """
         if repeats:
             await persist("ClickHouse", lambda: self._store.save_repeats(repeats))
-        sound = [piece for piece in block.pieces if looks_like_lines(piece.payload)]
+        sound = []
         for piece in block.pieces:
-            if not looks_like_lines(piece.payload):
-                await self._refuse(piece, "the value is no JSON objects, one a line")
-        await self._insert(sound)
+            if fault := fault_of(piece):
+                await self._refuse(piece, fault)
+            else:
+                sound.append(piece)
+        for pieces in by_form(sound):
+            await self._insert(pieces)
         await persist("ClickHouse", lambda: self._store.save_positions(block.next_offsets))
 
     async def _insert(self, pieces: Sequence[Piece]) -> None:
-        """Insert pieces; when they are refused, look for the ones at fault by halves, then by lines."""
-        if not pieces:
-            return
+        """Insert pieces of one form; when they are refused, look for the ones at fault by halves, then by lines."""
         try:
             await persist("ClickHouse", self._attempts(pieces))
         except Refused as refusal:
             if len(pieces) > 1:
                 for half in halves(pieces):
                     await self._insert(half)
-            elif pieces[0].rows > 1:
-                await self._insert(pieces[0].lines())
+            elif lines := pieces[0].lines():
+                await self._insert(lines)
             else:
                 await self._refuse(pieces[0], str(refusal))
         else:
@@ -76,7 +77,7 @@ class Flusher:
             if repeated:
                 await self._store.save_repeats(spans_of(pieces))
             repeated = True
-            await self._store.insert_lines(joined(pieces))
+            await self._store.insert_lines(document_of(pieces))
 
         return attempt
 

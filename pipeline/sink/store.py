@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 import aiohttp
 from aiokafka import TopicPartition
@@ -13,10 +13,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, Error
 
 from pipeline.settings import Settings
 from pipeline.settings.clients import clickhouse_arguments
-from pipeline.sink.blocks import Span
+from pipeline.sink.blocks import Document, Span
 
 log = logging.getLogger(__name__)
 
+LINES_TABLE = "usage.usage_lines_in"
 CONNECT_TIMEOUT_S = 5
 INSERT_TIMEOUT_S = 120
 """Longer than any sound insert takes; after that the answer is unknown, and the block is sent again."""
@@ -52,7 +53,9 @@ _CLICKHOUSE_WORDS = re.compile(r"DB::Exception: (.*?)(?: \(version |\Z)", re.DOT
 _EXPRESSION = re.compile(r"Expression: .*?(?=Column values: )", re.DOTALL)
 _REASON_LENGTH_MAX = 500
 _UNKNOWN_FIELDS_MAX = 100
-_UNKNOWN_FIELD = re.compile(r"Unknown field found while parsing \w+ format: (.{1,128}?)(?::|$)")
+_UNKNOWN_FIELD = re.compile(
+    r"Unknown field found (?:while parsing \w+ format: (.{1,128}?)(?::|$)|in \w+ header: '(.{1,128}?)')"
+)
 
 _INSERT_SETTINGS = {
     "date_time_input_format": "best_effort",
@@ -61,6 +64,11 @@ _INSERT_SETTINGS = {
     # Nothing may answer "inserted" before it is: neither a queue nor a log of blocks seen before (EVIDENCE 5).
     "async_insert": 0,
     "insert_deduplicate": 0,
+    "materialized_views_ignore_errors": 0,
+    # Whole blocks come at once, and readers fold versions: to do either before the insert costs CPU and brings nothing.
+    "input_format_parallel_parsing": 0,
+    "optimize_on_insert": 0,
+    "input_format_with_names_use_header": 1,
 }
 
 
@@ -90,27 +98,27 @@ class LineStore:
         """Make sure that ClickHouse answers and has the tables."""
         try:
             client = await self._connected()
-            found = await client.command("EXISTS TABLE usage.sink_repeats")
+            found = await client.command("EXISTS TABLE usage.usage_lines_in_view")
         except _FAILURES as error:
             await self.close()
             raise Away(_reason(error)) from error
         if not found:
             raise Away("the tables are missing: run `usage migrate`")
 
-    async def insert_lines(self, payload: bytes) -> None:
-        """Insert NDJSON lines as they are. Raises Refused when the bytes are at fault.
+    async def insert_lines(self, document: Document) -> None:
+        """Insert lines as they are. Raises Refused when the bytes are at fault.
 
         A field that the table does not have stops nothing (a newer worker may write it), but is named in the log: its
         values stay in Kafka only, until a migration adds the column.
         """
         try:
-            await self._insert("usage.usage_lines", payload, {"input_format_skip_unknown_fields": 0})
+            await self._insert(LINES_TABLE, document, {"input_format_skip_unknown_fields": 0})
         except Refused as refusal:
             found = _UNKNOWN_FIELD.search(str(refusal))
             if found is None:
                 raise
-            self._report_unknown_field(found[1])
-            await self._insert("usage.usage_lines", payload, {"input_format_skip_unknown_fields": 1})
+            self._report_unknown_field(found[1] or found[2])
+            await self._insert(LINES_TABLE, document, {"input_format_skip_unknown_fields": 1})
 
     async def save_positions(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Note up to where partitions are in ClickHouse."""
@@ -134,15 +142,18 @@ class LineStore:
 
     async def _note(self, table: str, rows: list[dict[str, object]]) -> None:
         try:
-            await self._insert(table, "\n".join(map(json.dumps, rows)).encode(), {})
+            await self._insert(table, Document([json.dumps(row).encode() for row in rows]), {})
         except Refused as refusal:
             raise Away(f"{table} was refused: {refusal}") from refusal
 
-    async def _insert(self, table: str, payload: bytes, settings: Mapping[str, object]) -> None:
+    async def _insert(self, table: str, document: Document, settings: Mapping[str, object]) -> None:
         try:
             client = await self._connected()
             await client.raw_insert(
-                table, insert_block=payload, fmt="JSONEachRow", settings={**_INSERT_SETTINGS, **settings}
+                table,
+                insert_block=_streamed(document),
+                fmt=document.format_name,
+                settings={**_INSERT_SETTINGS, **settings},
             )
         except _FAILURES as error:
             if isinstance(error, Error) and error.code in _REFUSED_CODES:
@@ -167,6 +178,12 @@ class LineStore:
             log.error(
                 "lines have the field %r, which usage.usage_lines has not: it is not stored; run `usage migrate`", name
             )
+
+
+async def _streamed(document: Document) -> AsyncIterator[bytes]:
+    """Yield a document. The client cannot send it again by itself, so no repeat goes unnoted."""
+    for chunk in document.chunks():
+        yield chunk
 
 
 def _reason(error: BaseException) -> str:

@@ -97,6 +97,16 @@ def ndjson(lines: Iterable[dict[str, Any]]) -> bytes:
     return b"\n".join(json.dumps(line, ensure_ascii=False).encode() for line in lines)
 
 
+def arrays(lines: Iterable[dict[str, Any]]) -> bytes:
+    """Return the values of lines as the value of one message."""
+    return b"\n".join(json.dumps(list(line.values()), ensure_ascii=False).encode() for line in lines)
+
+
+def columns(line: dict[str, Any]) -> bytes:
+    """Return the names of a line's values as the header of a message."""
+    return json.dumps(list(line)).encode()
+
+
 def client_of(address: str) -> Client:
     """Return a client of a test server."""
     return clickhouse_connect.get_client(**clickhouse_arguments(load_settings(clickhouse=address)))
@@ -134,10 +144,16 @@ class Feed:
 
     async def send(self, *lines: dict[str, Any], partition: int = 0) -> int:
         """Send one message of lines as a worker does; return its offset."""
+        return await self.send_raw(arrays(lines), partition, columns(lines[0]))
+
+    async def send_objects(self, *lines: dict[str, Any], partition: int = 0) -> int:
+        """Send one message of lines as JSON objects; return its offset."""
         return await self.send_raw(ndjson(lines), partition)
 
-    async def send_raw(self, value: bytes | None, partition: int = 0) -> int:
+    async def send_raw(self, value: bytes | None, partition: int = 0, columns: bytes | None = None) -> int:
         headers = [("content-type", b"application/x-ndjson")]
+        if columns is not None:
+            headers.append(("columns", columns))
         key = b"a message needs a key or a value" if value is None else None
         sent = await self._producer.send_and_wait(LINES_TOPIC, value, key=key, partition=partition, headers=headers)
         return sent.offset

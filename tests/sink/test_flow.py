@@ -15,7 +15,19 @@ from pipeline.sink import flush
 from pipeline.sink.flush import TooManyRefused
 from pipeline.sink.migrations import migrate
 from tests.fixtures.servers import clickhouse_server
-from tests.sink.support import CASES, Feed, a_line, client_of, eventually, expected, ndjson, priced, running_sink
+from tests.sink.support import (
+    CASES,
+    Feed,
+    a_line,
+    arrays,
+    client_of,
+    columns,
+    eventually,
+    expected,
+    ndjson,
+    priced,
+    running_sink,
+)
 
 pytestmark = pytest.mark.asyncio
 
@@ -96,6 +108,62 @@ async def test_lines_sent_again_are_shown_once(feed: Feed, settings: Settings, s
     assert found == [(1, "2026-11-01", "1"), (2, "2026-12-01", "0"), (3, "2026-11-01", "1")]
 
 
+@pytest.mark.rule("R7.1", "R7.2")
+async def test_lines_as_arrays_and_as_objects_lie_in_one_topic(feed: Feed, settings: Settings, store: Client) -> None:
+    """Workers of several versions write at once: both forms, and arrays in another order, show the same lines."""
+    line = a_line("acme", 1, pools=[{"id": "p", "scope_value": "", "units": 1}], included=1, overage=0)
+    turned = dict(reversed({**line, "customer": "turned"}.items()))
+    await feed.send_objects({**line, "customer": "objects"})
+    await feed.send(line)
+    await feed.send(turned)
+    await feed.send_objects({**line, "version": 2, "workspace": "finance"})
+
+    async with running_sink(settings):
+        await eventually(lambda: len(rows(store)) == 3, "three lines")
+
+    found = store.query("SELECT * EXCEPT (customer, workspace) FROM usage.lines_v1").result_rows
+    assert found[0] == found[1] == found[2]
+    assert store.query("SELECT customer, workspace FROM usage.lines_v1 ORDER BY customer").result_rows == [
+        ("acme", "finance"),
+        ("objects", "legal"),
+        ("turned", "legal"),
+    ]
+
+
+SOUND = a_line("bad", 1)
+WITHOUT_CHARGE = {name: value for name, value in SOUND.items() if name != "charge_pico"}
+POISONED_ARRAYS = {
+    "names that are none": (arrays([SOUND]), b"customer,seq"),
+    "a name twice": (arrays([SOUND]), columns(SOUND)[:-1] + b', "seq"]'),
+    "an object": (ndjson([SOUND]), columns(SOUND)),
+    "a value too few": (arrays([WITHOUT_CHARGE]), columns(SOUND)),
+    "a value too many": (arrays([SOUND]), columns(WITHOUT_CHARGE)),
+    "an absent amount": (arrays([WITHOUT_CHARGE]), columns(WITHOUT_CHARGE)),
+    "a null amount": (arrays([{**SOUND, "charge_pico": None}]), columns(SOUND)),
+    "nothing": (None, columns(SOUND)),
+    "half an array": (arrays([SOUND])[:-1], columns(SOUND)),
+    "a charge that does not add up": (arrays([{**SOUND, "charge_pico": 5}]), columns(SOUND)),
+}
+
+
+async def test_poisoned_arrays_are_put_aside_with_their_names(feed: Feed, settings: Settings, store: Client) -> None:
+    """Arrays that can never be inserted go to the dead letters with what names their values; their neighbours arrive."""
+    offsets = {}
+    for number, (name, (value, names)) in enumerate(POISONED_ARRAYS.items(), start=1):
+        await feed.send(a_line("acme", number))
+        offsets[name] = await feed.send_raw(value, columns=names)
+
+    async with running_sink(settings):
+        letters = await feed.dead_letters(len(POISONED_ARRAYS))
+        await eventually(lambda: len(rows(store)) >= len(POISONED_ARRAYS), "the sound lines")
+
+    assert rows(store) == [("acme", number) for number in range(1, len(POISONED_ARRAYS) + 1)]
+    found = {int(dict(letter.headers)["source-offset"]): letter for letter in letters}
+    for name, (value, names) in POISONED_ARRAYS.items():
+        letter = found[offsets[name]]
+        assert (letter.value, dict(letter.headers)["columns"]) == (value or b"", names), name
+
+
 POISON = {
     "no JSON": b"hello",
     "nothing": None,
@@ -136,29 +204,32 @@ async def test_poison_is_put_aside_with_its_reason(feed: Feed, settings: Setting
 
 
 async def test_only_the_bad_line_of_a_message_is_put_aside(feed: Feed, settings: Settings, store: Client) -> None:
-    """The sound lines of a message with a bad one are inserted, and the bad one is named by its place."""
+    """The sound lines of a message with a bad one are inserted, and the bad one is named by its place, in both forms."""
     bad = a_line("acme", 2, charge_pico=5)
     await feed.send(a_line("acme", 1), bad, a_line("acme", 3))
+    await feed.send_objects(a_line("acme", 4), bad, a_line("acme", 5))
 
     async with running_sink(settings):
-        (letter,) = await feed.dead_letters(1)
-        await eventually(showing(store, ("acme", 1), ("acme", 3)), "the sound lines")
+        letters = await feed.dead_letters(2)
+        await eventually(showing(store, *(("acme", seq) for seq in (1, 3, 4, 5))), "the sound lines")
 
-    assert letter.value == ndjson([bad])
-    assert dict(letter.headers)["source-index"] == b"1"
+    assert {letter.value for letter in letters} == {arrays([bad]), ndjson([bad])}
+    assert [dict(letter.headers)["source-index"] for letter in letters] == [b"1", b"1"]
 
 
 async def test_a_field_that_the_table_has_not_is_named_and_stops_nothing(
     feed: Feed, settings: Settings, store: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Lines of a newer worker arrive without the new field, and the log says what to do."""
-    await feed.send({**a_line("acme", 1), "carbon_grams": {"value": [1]}}, a_line("acme", 2))
+    """Lines of a newer worker arrive without the new field, in both forms, and the log says what to do."""
+    await feed.send({**a_line("acme", 1), "carbon_grams": {"value": [1]}})
+    await feed.send_objects({**a_line("acme", 2), "water_litres": {"value": [1]}}, a_line("acme", 3))
 
     with caplog.at_level(logging.ERROR):
         async with running_sink(settings):
-            await eventually(showing(store, ("acme", 1), ("acme", 2)), "both lines")
+            await eventually(showing(store, ("acme", 1), ("acme", 2), ("acme", 3)), "all lines")
 
     assert "'carbon_grams'" in caplog.text
+    assert "'water_litres'" in caplog.text
     assert "usage migrate" in caplog.text
 
 

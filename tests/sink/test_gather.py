@@ -35,7 +35,9 @@ class RevokedWhileGathering:
     async def getmany(self, *, timeout_ms: int) -> dict[TopicPartition, list[Any]]:  # noqa: ARG002 - aiokafka's name
         self._calls += 1
         if self._calls == 1:
-            message = SimpleNamespace(topic=PLACE.topic, partition=0, offset=0, value=ndjson([a_line("acme", 1)]))
+            message = SimpleNamespace(
+                topic=PLACE.topic, partition=0, offset=0, value=ndjson([a_line("acme", 1)]), headers=()
+            )
             return {PLACE: [message]}
         if self._calls == 2:
             self._sink._assignment.on_partitions_revoked({PLACE})

@@ -18,6 +18,8 @@ REPEATABLE = re.compile(
     r"|DROP (TABLE|VIEW) IF EXISTS "
 )
 
+PLAIN = re.compile(r"LowCardinality\((Nullable\(\w+\)|\w+)\)")
+
 
 @pytest.fixture
 def fresh(clickhouse: str) -> Iterator[Client]:
@@ -138,3 +140,19 @@ def test_comments_and_semicolons_inside_a_line_do_not_part_statements(tmp_path: 
     (migration,) = load_migrations(tmp_path)
 
     assert migration.statements == ("SELECT ';', 1", "SELECT 2")
+
+
+def test_what_the_sink_inserts_into_has_the_columns_of_the_lines(fresh: Client) -> None:
+    """Both tables have the same columns, types but for LowCardinality, and defaults; the view passes every one on."""
+    migrate(fresh)
+
+    def columns(table: str) -> list[tuple[str, str, str]]:
+        found = fresh.query(
+            "SELECT name, type, default_expression FROM system.columns "
+            "WHERE database = 'usage' AND table = {table:String} ORDER BY position",
+            parameters={"table": table},
+        ).result_rows
+        return [(name, PLAIN.sub(r"\1", kind), default) for name, kind, default in found]
+
+    assert columns("usage_lines_in") == columns("usage_lines")
+    assert [name for name, *_ in columns("usage_lines_in_view")] == [name for name, *_ in columns("usage_lines")]
