@@ -5,10 +5,10 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run kafka test check format bench fuzz faults clean
+.PHONY: help setup run kafka test check format bench bench-peers fuzz faults clean
 
 help:  ## show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: .venv/.ready  ## install everything into .venv (PyPI only)
 
@@ -43,9 +43,11 @@ format: setup  ## format the code
 faults: setup  ## kill, freeze and cut off the running pipeline: ROUNDS=10 SEED=1 BROKER=embedded|apache (docs/faults.md)
 	.venv/bin/python -m tests.faults --rounds $(or $(ROUNDS),10) --seed $(or $(SEED),1) --broker $(or $(BROKER),embedded)
 
-bench: setup  ## measure: pure rating (us per event), recovery and pauses with 200,000 customers
-	.venv/bin/python -m bench.rate
-	.venv/bin/python -m bench.recovery
+bench: setup  ## measure everything against its targets: QUICK=1 for a short run (docs/performance.md)
+	.venv/bin/python -m bench $(if $(QUICK),--quick)
+
+bench-peers: setup  ## the same work by Faust, Quix, Bytewax, Kafka Streams and ours: ROUNDS=5 SCALE=1 PEER=quix
+	.venv/bin/python -m bench.peers --rounds $(or $(ROUNDS),5) --scale $(or $(SCALE),1) $(addprefix --peer ,$(PEER))
 
 SECONDS ?= 60
 fuzz: setup  ## malformed input, guided by coverage: SECONDS=60 a target, TARGET=agent, INPUT=file to run one again
@@ -53,4 +55,4 @@ fuzz: setup  ## malformed input, guided by coverage: SECONDS=60 a target, TARGET
 	@.venv/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(addprefix --target ,$(TARGET)) $(addprefix --input ,$(INPUT))
 
 clean:  ## remove what make made, but no data
-	rm -rf .venv .uv .kafka .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache
+	rm -rf .venv .uv .kafka .bench .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

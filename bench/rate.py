@@ -1,105 +1,131 @@
 """Pure rating: records in, encoded lines and state records out, as the worker does it, without Kafka.
 
-Measures CPU time (user + system) of this process for decode, rules, lines and states, by events a record. Each figure
-is the median of the rounds, with the least and the most; bundles take turns, so that a noisy moment hits all of them.
+Measures CPU time (user + system) of this process for decode, rules, lines and states; effects are taken as often as the
+worker takes them. Cases take turns round by round, so that a noisy moment hits all of them; each round begins with no
+state. `python -m bench.rate --shapes mixed --bundles 100 --profile` shows where the time goes.
 """
 
 import argparse
+import cProfile
 import gc
-import json
-import random
-import statistics
+import pstats
 import time
-from pathlib import Path
+from collections.abc import Iterable
+from typing import Any
 
+from bench.load import BUNDLES, SHAPES, make_records
 from bench.machine import describe
-from pipeline.catalog import load_catalog
+from bench.report import keep, progress, run_main, shown, spread, table
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.records import EVENTS_TOPIC, Record
+from pipeline.domain.records import Record
 from pipeline.rating.ledger import Ledger
-from pipeline.settings.resources import schema_path
+from pipeline.stream.memory import keep_memory
 
-BUNDLES = (1, 100, 1000)
-FEATURES = {"docflow": ("contract-extraction", "document"), "helpdesk": ("ticket-summary", "ticket")}
-START_MS = 1_793_491_200_000
-
-
-def make_records(catalog: Catalog, events: int, bundle: int) -> list[Record]:
-    """Return records of `bundle` events each, of customers in turn, all of them new."""
-    chance = random.Random(1)
-    deployments = [each for each in catalog.deployments.values() if each.app in FEATURES and not each.air_gapped]
-    models = list(catalog.models)
-    records = []
-    for offset in range(events // bundle):
-        deployment = deployments[offset % len(deployments)]
-        feature, unit = FEATURES[deployment.app]
-        batch = [
-            {
-                "specversion": "1.0",
-                "type": "ai.usage.v1",
-                "id": f"{offset}-{index}",
-                "source": deployment.id,
-                "subject": deployment.customer,
-                "time": "2026-11-01T00:00:00.123Z",
-                "data": {
-                    "environment": "production",
-                    "workspace": chance.choice(("legal", "finance", "support")),
-                    "feature": feature,
-                    "model": chance.choice(models),
-                    "unit": unit,
-                    "quantity": chance.randrange(1, 5),
-                    "input_tokens": chance.randrange(100, 20_000),
-                    "output_tokens": chance.randrange(10, 2_000),
-                },
-            }
-            for index in range(bundle)
-        ]
-        value = json.dumps(batch, separators=(",", ":")).encode()
-        records.append(Record(EVENTS_TOPIC, 0, offset, START_MS + offset, deployment.customer.encode(), value))
-    return records
+ROUND_EVENTS = 20_000
+BUNDLE_OF_SHAPES = 100
+Rounds = list[list[Record]]
 
 
-def measure(catalog: Catalog, records: list[Record], events: int, round_events: int) -> float:
-    """Return microseconds of CPU an event; effects are taken every `round_events` events, as the worker would."""
+def in_rounds(records: Iterable[Record], bundle: int) -> Rounds:
+    """Return records as the worker would take them: so many that their effects are written at once."""
+    found: Rounds = [[]]
+    for record in records:
+        if len(found[-1]) * bundle >= ROUND_EVENTS:
+            found.append([])
+        found[-1].append(record)
+    return found
+
+
+def rate_rounds(ledger: Ledger, rounds: Rounds) -> int:
+    """Rate records, encode everything that the worker would write, and return how many events were looked at."""
+    events = 0
+    for records in rounds:
+        for record in records:
+            ledger.rate(record)
+        effects = ledger.take_effects()
+        events += effects.events
+    return events
+
+
+def cpu_us_an_event(catalog: Catalog, rounds: Rounds, events: int) -> float:
+    """Return microseconds of CPU an event, from an empty state on."""
     ledger = Ledger(catalog)
-    every = max(1, round_events * len(records) // events)
     gc.collect()
+    gc.freeze()  # the input is the measurement's, and no work for the collector of a worker
     began = time.process_time()
-    lines = 0
-    for number, record in enumerate(records, start=1):
-        ledger.rate(record)
-        if number % every == 0:
-            lines += len(ledger.take_effects().lines)
-    lines += len(ledger.take_effects().lines)
+    rated = rate_rounds(ledger, rounds)
     seconds = time.process_time() - began
-    assert lines == events, f"{lines} lines of {events} events"
+    gc.unfreeze()
+    if rated != events:
+        raise AssertionError(f"{rated} events were rated, not {events}")
     return seconds / events * 1e6
+
+
+def cases_of(shapes: list[str], bundles: list[int]) -> list[tuple[str, int]]:
+    """Return what is measured: the first shape in every bundle, the others in one; `once` has one event a record."""
+    cases = [(shapes[0], bundle) for bundle in bundles]
+    bundle = BUNDLE_OF_SHAPES if BUNDLE_OF_SHAPES in bundles else bundles[-1]
+    return cases + [(name, 1 if SHAPES[name].pick == "once" else bundle) for name in shapes[1:]]
+
+
+def measure(cases: list[tuple[str, int]], events: int, rounds: int) -> list[dict[str, Any]]:
+    """Return microseconds an event for each case."""
+    catalogs = {name: SHAPES[name].catalog() for name, _ in cases}
+    inputs = {}
+    for name, bundle in cases:
+        progress(f"rate: making {events:,} events of {name}, {bundle} a record")
+        inputs[name, bundle] = in_rounds(make_records(SHAPES[name], events, bundle), bundle)
+    found: dict[tuple[str, int], list[float]] = {case: [] for case in cases}
+    for number in range(rounds):
+        progress(f"rate: round {number + 1} of {rounds}")
+        for name, bundle in cases:
+            count = bundle * (events // bundle)
+            found[name, bundle].append(cpu_us_an_event(catalogs[name], inputs[name, bundle], count))
+    return [{"shape": name, "bundle": bundle, "us_per_event": spread(us)} for (name, bundle), us in found.items()]
+
+
+def profile(name: str, bundle: int, events: int) -> None:
+    """Print which functions of one case take the time."""
+    catalog = SHAPES[name].catalog()
+    rounds = in_rounds(make_records(SHAPES[name], events, bundle), bundle)
+    with cProfile.Profile() as profiler:
+        rate_rounds(Ledger(catalog), rounds)
+    pstats.Stats(profiler).sort_stats("tottime").print_stats(40)
 
 
 def main() -> None:
     """Measure and print a table, and write it as JSON to bench/results/."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=20_000, help="events a round and bundle")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events", type=int, default=100_000, help="events a round and case")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--shapes", nargs="+", choices=SHAPES, default=[name for name in SHAPES if name != "many"])
+    parser.add_argument("--bundles", nargs="+", type=int, default=BUNDLES, help="events a record, of the first shape")
+    parser.add_argument("--profile", action="store_true", help="profile the first shape in the first bundle instead")
     arguments = parser.parse_args()
-    catalog = load_catalog(schema_path("examples", "catalog.yaml"))
-    inputs = {bundle: make_records(catalog, arguments.events, bundle) for bundle in BUNDLES}
-    found: dict[int, list[float]] = {bundle: [] for bundle in BUNDLES}
-    for _ in range(arguments.rounds):
-        for bundle, records in inputs.items():
-            found[bundle].append(measure(catalog, records, arguments.events, 2000))
+    keep_memory()  # as the worker does
+    if arguments.profile:
+        profile(arguments.shapes[0], arguments.bundles[0], arguments.events)
+        return
+    rows = measure(cases_of(arguments.shapes, list(arguments.bundles)), arguments.events, arguments.rounds)
     print(describe())
-    print(f"pure rating, full rules, {arguments.events} events a round, {arguments.rounds} rounds, CPU time\n")
-    print("events a record   us/event (least..most)     events/s/core")
-    rows = []
-    for bundle, values in found.items():
-        median = statistics.median(values)
-        print(f"{bundle:>15} {median:>10.1f} ({min(values):.1f}..{max(values):.1f}) {1e6 / median:>17,.0f}")
-        rows.append({"bundle": bundle, "us_per_event": values, "median": median})
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "rate.json").write_text(json.dumps({"machine": describe(), "rate": rows}, indent=1) + "\n")
+    print(f"pure rating, full rules, {arguments.events:,} events a round, {arguments.rounds} rounds, CPU time\n")
+    titles = ("load", "events a record", "us an event", "events/s/core")
+    print(
+        table(
+            titles,
+            [
+                (
+                    f"{row['shape']}: {SHAPES[row['shape']].about}",
+                    row["bundle"],
+                    shown(row["us_per_event"]),
+                    f"{1e6 / row['us_per_event']['median']:,.0f}",
+                )
+                for row in rows
+            ],
+        )
+    )
+    keep("rate", {"events": arguments.events, "rounds": arguments.rounds, "rate": rows})
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

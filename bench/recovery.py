@@ -9,23 +9,22 @@ import argparse
 import asyncio
 import contextlib
 import itertools
-import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from bench.load import SHAPES, START_MS, make_records
 from bench.machine import describe
-from bench.rate import START_MS, make_records
-from pipeline.catalog import load_catalog
+from bench.report import keep, run_main
 from pipeline.codec.states import Positions, join_key, split_key
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.records import EVENTS_TOPIC, Record
@@ -33,27 +32,24 @@ from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import ChangedState, Effects, Ledger
 from pipeline.settings import Settings, load_settings
 from pipeline.settings.clients import consumer_arguments, kafka_arguments
-from pipeline.settings.resources import schema_path
 from pipeline.stream.effects import PartitionWriter
 from pipeline.stream.topics import LINES_TOPIC, ensure_topics
 from tests.fixtures.brokers import broker_of_kind
 
-CATALOG = schema_path("examples", "catalog.yaml")
+SHAPE = replace(SHAPES["zipf"], customers=8, pick="uniform")
 CUSTOMERS_A_WRITE = 2000
 PROBE_S = 0.02
 QUIET_S = 3.0
 """After a change, how long every partition must give lines again before the pause is read off."""
 
 
-def make_templates(catalog: Catalog, identities: int, number: int) -> list[dict[bytes, bytes]]:
+def make_templates(catalog: Catalog, identities: int) -> list[dict[bytes, bytes]]:
     """Return the states of a few customers after `identities` events, as parts of the changelog by what they are."""
     templates = []
-    for record_number in range(number):
+    for record in make_records(SHAPE, identities * SHAPE.customers, identities):
         ledger = Ledger(catalog)
-        events = [make_records(catalog, identities * 8, identities)[record_number % 8]]
         parts: dict[bytes, bytes] = {}
-        for record in events:
-            ledger.rate(record)
+        ledger.rate(record)
         for changed in ledger.take_effects().states:
             parts |= {split_key(key)[1]: value for key, value in changed.records if value is not None}
         templates.append(parts)
@@ -138,8 +134,8 @@ class Probe:
 class Worker:
     """A worker process and its log."""
 
-    def __init__(self, settings: Settings, log: Path, name: str) -> None:
-        command = [sys.executable, "-m", "pipeline", "worker", "--kafka", settings.kafka, "--catalog", str(CATALOG)]
+    def __init__(self, settings: Settings, catalog: Path, log: Path, name: str) -> None:
+        command = [sys.executable, "-m", "pipeline", "worker", "--kafka", settings.kafka, "--catalog", str(catalog)]
         self._log = log
         with log.open("ab") as out:
             self.process = subprocess.Popen(
@@ -175,7 +171,7 @@ async def measure(settings: Settings, probe: Probe, folder: Path) -> dict[str, A
     workers: list[Worker] = []
 
     def start(log: str, name: str) -> Worker:
-        workers.append(Worker(settings, folder / log, name))
+        workers.append(Worker(settings, folder / "catalog.yaml", folder / log, name))
         return workers[-1]
 
     try:
@@ -206,8 +202,7 @@ async def _after(began: float, probe: Probe) -> dict[str, Any]:
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Fill a fresh broker, measure, and return what was found."""
-    catalog = load_catalog(CATALOG)
-    templates = make_templates(catalog, arguments.identities, 8)
+    templates = make_templates(SHAPE.catalog(), arguments.identities)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         server = await broker_of_kind(arguments.broker, folder / "broker").started()
@@ -215,8 +210,8 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
             settings = load_settings(kafka=server.address, partitions=arguments.partitions)
             await ensure_topics(settings)
             records, size = await fill(settings, templates, arguments.customers, arguments.times)
-            probes = make_records(catalog, 100_000, 1)
-            random.Random(1).shuffle(probes)
+            SHAPE.write_catalog(folder / "catalog.yaml")
+            probes = list(make_records(SHAPE, 100_000, 1))
             async with Probe(settings, probes).running() as probe:
                 pauses = await measure(settings, probe, folder)
             logs = "".join((folder / f"{each}.log").read_text() for each in ("first", "second", "again"))
@@ -252,10 +247,8 @@ def main() -> None:
         print(f"{what:<42} {pauses['worst']:>5}   {list(pauses['by_partition'].values())}")
     print(f"CPU time of the first worker from its start until ready: {found['cpu_s']:.1f} s")
     print("\nworkers' logs:", *found["recoveries"], sep="\n  ")
-    results = Path(__file__).parent / "results"
-    results.mkdir(exist_ok=True)
-    (results / "recovery.json").write_text(json.dumps({"machine": describe()} | found, indent=1) + "\n")
+    keep("recovery", found)
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

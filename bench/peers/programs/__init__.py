@@ -1,0 +1,1 @@
+"""What the peers run, each in its own environment: no module here imports anything of ours but `terms`."""
