@@ -17,6 +17,10 @@ _RFC3339 = re.compile(
     r"(?:[Zz]|([+-])([01][0-9]|2[0-3]):([0-5][0-9]))",
     re.ASCII,
 )
+_MINUTE_US = 60 * SECOND_US
+_MINUTES_MAX = 1 << 16
+"""Remembered: those of 45 days."""
+_SIXTIETHS = {f"{number:02d}": number for number in range(60)}
 _UTC_FORMS = ("Z", "+00:00")
 _MICROS = {f"{number:03d}{utc}": number for number in range(1000) for utc in _UTC_FORMS}
 _FRACTIONS = {"Z": 0, "+00:00": 0} | {f".{text}": number * 1000 for text, number in _MICROS.items()}
@@ -35,9 +39,9 @@ def parse_instant(text: str) -> int:
     if fraction_us is None:
         fraction_us = _microseconds(text)
     if fraction_us is not None:
-        second_us = _second_us(text[:19])
-        if second_us is not None:
-            return second_us + fraction_us
+        minute_us, second = _minute_us(text[:17]), _SIXTIETHS.get(text[17:19])
+        if minute_us is not None and second is not None:
+            return minute_us + second * SECOND_US + fraction_us
     return _parse_any(text)
 
 
@@ -47,10 +51,11 @@ def _microseconds(text: str) -> int | None:
     return None if millis is None or micros is None else millis + micros
 
 
-@lru_cache(maxsize=4096)
-def _second_us(text: str) -> int | None:
+@lru_cache(maxsize=_MINUTES_MAX)
+def _minute_us(text: str) -> int | None:
+    """Return the instant of "2026-11-03T10:22:"."""
     try:
-        return _parse_any(f"{text}Z")
+        return _parse_any(f"{text}00Z")
     except ValueError:
         return None
 
@@ -76,15 +81,15 @@ def _parse_any(text: str) -> int:
     return instant
 
 
-@lru_cache(maxsize=4096)
-def _format_second(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S").zfill(19)
+@lru_cache(maxsize=_MINUTES_MAX)
+def _format_minute(minute: int) -> str:
+    return (_EPOCH + timedelta(minutes=minute)).strftime("%Y-%m-%dT%H:%M:").zfill(17)
 
 
 def format_instant(instant_us: int) -> str:
     """Return an instant as RFC 3339 in UTC with microseconds (R7.1)."""
-    second, micro = divmod(instant_us, SECOND_US)
-    return f"{_format_second(second)}.{micro:06d}Z"
+    minute, micros = divmod(instant_us, _MINUTE_US)
+    return f"{_format_minute(minute)}{micros // SECOND_US:02d}.{micros % SECOND_US:06d}Z"
 
 
 @lru_cache(maxsize=4096)

@@ -1,6 +1,5 @@
 """What is remembered of a customer between events. Everything that a decision depends on is here."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -27,6 +26,14 @@ IDENTITY_SIZE = DIGEST_SIZE + CONTENT_SIZE + STAMP_SIZE
 """Bytes of a remembered identity: its digest, the digest of its content, the watermark at which it was accepted (R6.1)."""
 
 
+def _operations() -> DigestTable:
+    return DigestTable(DIGEST_SIZE)
+
+
+def _identities() -> DigestTable:
+    return DigestTable(IDENTITY_SIZE)
+
+
 class Used(msgspec.Struct, gc=False):
     """What an allowance has lost in one window: units times weight."""
 
@@ -44,34 +51,31 @@ class Spent(msgspec.Struct, gc=False):
     """The use of the limit below which no threshold is reached (R6.10); not to be stored, 0 when it is not known."""
 
 
-@dataclass(slots=True)
-class Counters:
+class Counters(msgspec.Struct):
     """The pools and budgets of one window: what they have lost so far; an absent entry is an untouched one."""
 
-    pools: dict[CounterKey, Used] = field(default_factory=dict)
-    budgets: dict[CounterKey, Spent] = field(default_factory=dict)
-    changed: bool = field(default=False, compare=False, repr=False)
+    pools: dict[CounterKey, Used] = msgspec.field(default_factory=dict)
+    budgets: dict[CounterKey, Spent] = msgspec.field(default_factory=dict)
+    changed: bool = False
     """Noted in the customer's `changed`."""
 
 
-@dataclass(slots=True)
-class Account:
+class Account(msgspec.Struct):
     """A customer under one plan version in one period (R4.5)."""
 
     retires_us: int
     """The watermark at which operations and shorter windows are forgotten (docs/rules.md, R6.2)."""
-    windows: dict[WindowKey, Counters] = field(default_factory=dict)
+    windows: dict[WindowKey, Counters] = msgspec.field(default_factory=dict)
     """The pools and budgets kept per period, and those per day, and per hour of that day (R4.2)."""
-    tiers: dict[int, int] = field(default_factory=dict)
+    tiers: dict[int, int] = msgspec.field(default_factory=dict)
     """Index of a price row to the overage units it has priced (R6.7)."""
-    operations: DigestTable = field(default_factory=lambda: DigestTable(DIGEST_SIZE))
+    operations: DigestTable = msgspec.field(default_factory=_operations)
     """Digests of (source, operation, unit) of the `usage` events with quantity >= 1 (R6.2)."""
-    changed: bool = field(default=False, compare=False, repr=False)
+    changed: bool = False
     """Noted in the customer's `changed`."""
 
 
-@dataclass(slots=True)
-class GrantPool:
+class GrantPool(msgspec.Struct):
     """A grant, from when on it is in effect, and what is left of it."""
 
     grant: Grant
@@ -79,8 +83,7 @@ class GrantPool:
     balance: int
 
 
-@dataclass(slots=True)
-class CustomerState:
+class CustomerState(msgspec.Struct):
     """All that is remembered of one customer."""
 
     customer: str
@@ -89,28 +92,28 @@ class CustomerState:
     seq: int = 0
     """Number of the last line (R7.2)."""
     wallet_pico: int = 0
-    grant_ids: set[str] = field(default_factory=set)
+    grant_ids: set[str] = msgspec.field(default_factory=set)
     """Of all grants and top-ups ever (R2.5)."""
-    grants: list[GrantPool] = field(default_factory=list)
+    grants: list[GrantPool] = msgspec.field(default_factory=list)
     """With something left, in waterfall order (R6.4)."""
-    accounts: dict[AccountKey, Account] = field(default_factory=dict)
-    identities: DigestTable = field(default_factory=lambda: DigestTable(IDENTITY_SIZE))
+    accounts: dict[AccountKey, Account] = msgspec.field(default_factory=dict)
+    identities: DigestTable = msgspec.field(default_factory=_identities)
     """Accepted events, for telling their duplicates from conflicts (R6.1)."""
     events_applied: int = -1
     """Offset in `usage.events` up to which this state holds every record of the customer."""
     grants_applied: int = -1
     """The same for `billing.grants`."""
-    oldest_identity_ms: int = field(default=-1, compare=False, repr=False)
+    oldest_identity_ms: int = -1
     """No identity was accepted at a smaller watermark; -1 when it is not known."""
-    tariffs: "dict[Shape, Tariff]" = field(default_factory=dict, compare=False, repr=False)
+    tariffs: "dict[Shape, Tariff]" = msgspec.field(default_factory=dict)
     """What was worked out for shapes of events: a memory, no state."""
-    late_tariffs: "dict[Shape, Tariff]" = field(default_factory=dict, compare=False, repr=False)
+    late_tariffs: "dict[Shape, Tariff]" = msgspec.field(default_factory=dict)
     """The same for late events, by the time at which they are posted (R3.2)."""
-    pool_slots: "dict[SlotKey, PoolSlot]" = field(default_factory=dict, compare=False, repr=False)
+    pool_slots: "dict[SlotKey, PoolSlot]" = msgspec.field(default_factory=dict)
     """What the tariffs share: where allowances are counted."""
-    budget_slots: "dict[SlotKey, BudgetSlot]" = field(default_factory=dict, compare=False, repr=False)
+    budget_slots: "dict[SlotKey, BudgetSlot]" = msgspec.field(default_factory=dict)
     """The same for budgets."""
-    changed: list[tuple[AccountKey, WindowKey | None]] = field(default_factory=list, compare=False, repr=False)
+    changed: list[tuple[AccountKey, WindowKey | None]] = msgspec.field(default_factory=list)
     """Accounts (None) and windows that have changed since somebody last emptied the list."""
 
     @property

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -69,8 +70,14 @@ ACCOUNTS = st.builds(
     windows=st.dictionaries(WINDOWS, COUNTERS.filter(lambda each: each.pools or each.budgets), max_size=3),
     tiers=TIERS,
 )
+
+
+def new_state(customer: str, **parts: Any) -> CustomerState:
+    return CustomerState(customer, **parts)
+
+
 STATES = st.builds(
-    CustomerState,
+    new_state,
     st.just("acme"),
     watermark_ms=st.integers(-1, 2**62),
     seq=COUNTS,

@@ -1,6 +1,7 @@
 """A small world for tests of the rules: one customer, one deployment, one plan, and events sent one after another."""
 
-from dataclasses import fields, replace
+from copy import copy
+from dataclasses import replace
 from typing import Any
 
 from pipeline.domain.admission import Envelope
@@ -18,6 +19,8 @@ from pipeline.domain.terms import TermsIndex
 DOLLAR = 10**12
 CENT = 10**10
 NOON = "2026-11-10T12:00:00Z"
+MEMORIES = {"oldest_identity_ms", "tariffs", "late_tariffs", "pool_slots", "budget_slots", "changed"}
+"""Of a state: what can be worked out again."""
 
 
 def at(text: str) -> int:
@@ -119,11 +122,11 @@ class World:
 
 def snapshot(state: CustomerState) -> dict[str, Any]:
     """Return all that a state remembers, by field; untouched counters count as absent, and so do expired identities."""
-    plain = {each.name: getattr(state, each.name) for each in fields(state) if each.compare}
+    plain = {name: getattr(state, name) for name in state.__struct_fields__ if name not in MEMORIES}
     horizon_ms = state.watermark_ms - HORIZON_MS
     return plain | {
         "grant_ids": sorted(state.grant_ids),
-        "grants": [replace(pool) for pool in state.grants],
+        "grants": [copy(pool) for pool in state.grants],
         "accounts": {key: _account(account) for key, account in state.accounts.items()},
         "identities": sorted(entry for entry in state.identities if accepted_ms(entry) >= horizon_ms),
     }
