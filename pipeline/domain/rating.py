@@ -46,6 +46,15 @@ class _Paid(msgspec.Struct, gc=False):
 _NOTHING = _Paid()
 
 
+class _Split(msgspec.Struct, gc=False):
+    """What of a usage event is not paid: covered by pools, or blocked; units."""
+
+    included: int
+    granted: int
+    blocked: int
+    pools: Sequence[PoolUse]
+
+
 def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envelope: Envelope) -> Rated | None:  # noqa: C901 - in the order of R6
     """Rate an event and change its customer's state; return None for a duplicate.
 
@@ -100,17 +109,33 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
             account.operations.add(operation)
     elif _costs(tariff, kind):
         paid = _Paid(0, cost_pico)
+    split = _Split(included, granted, blocked, pools)
+    return _line(state, event, envelope, tariff, kind, cost_pico, split, paid, posted_us if late else None), alerts
+
+
+def _line(
+    state: CustomerState,
+    event: UsageEvent,
+    envelope: Envelope,
+    tariff: Tariff,
+    kind: Kind,
+    cost_pico: int,
+    split: _Split,
+    paid: _Paid,
+    late_us: int | None,
+) -> Line:
+    """Return the line of an event; `late_us` is when it is posted if that is not its own time (R7.1)."""
     total_pico = paid.cost_charged_pico + paid.margin_pico + paid.surcharge_pico
     time = format_instant(event.time_us)
-    line = Line(
+    return Line(
         state.customer,
         state.seq,
         event.id,
         event.source,
         time,
-        format_instant(posted_us) if late else time,
+        time if late_us is None else format_instant(late_us),
         tariff.period,
-        late,
+        late_us is not None,
         tariff.builder,
         tariff.app,
         tariff.plan_id,
@@ -125,10 +150,10 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
         event.unit,
         kind,
         event.quantity,
-        included,
-        granted,
+        split.included,
+        split.granted,
         paid.overage,
-        blocked,
+        split.blocked,
         event.input_tokens,
         event.cached_input_tokens,
         event.output_tokens,
@@ -137,12 +162,11 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
         paid.margin_pico,
         paid.surcharge_pico,
         total_pico,
-        pools,
+        split.pools,
         paid.cost_charged_pico,
         paid.margin_pico + paid.surcharge_pico,
         envelope.version,
     )
-    return line, alerts
 
 
 def apply_grant(catalog: Catalog, state: CustomerState, grant: TopUp | Grant, envelope: Envelope) -> bool:
