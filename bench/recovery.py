@@ -27,13 +27,13 @@ from bench.machine import describe
 from bench.report import keep, run_main
 from pipeline.codec.states import Positions, join_key, split_key
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.records import EVENTS_TOPIC, Record
+from pipeline.domain.records import EVENTS_TOPIC, LINES_TOPIC, Record
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import ChangedState, Effects, Ledger
 from pipeline.settings import Settings, load_settings
 from pipeline.settings.clients import consumer_arguments, kafka_arguments
 from pipeline.stream.effects import PartitionWriter
-from pipeline.stream.topics import LINES_TOPIC, ensure_topics
+from pipeline.stream.topics import ensure_topics
 from tests.fixtures.brokers import broker_of_kind
 
 SHAPE = replace(SHAPES["zipf"], customers=8, pick="uniform")

@@ -34,13 +34,13 @@ from bench.processes import (
 from bench.report import keep, progress, run_main, shown, spread, table
 from bench.watch import Backlog, Sample, cpu_us, equal_windows, samples_of, throughput
 from pipeline.codec.states import Positions
+from pipeline.domain.records import LINES_TOPIC
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.settings.clients import clickhouse_arguments, consumer_arguments
 from pipeline.sink.migrations import migrate
 from pipeline.stream.effects import PartitionWriter
-from pipeline.stream.topics import LINES_TOPIC
 from tests.fixtures.servers import Server, clickhouse_server
 
 ROUND_EVENTS = 20_000

@@ -12,8 +12,7 @@ import orjson
 
 from bench.peers.environments import HERE, java_class_path, python_of
 from bench.peers.programs.decoding import Event
-from pipeline.domain.records import EVENTS_TOPIC
-from pipeline.stream.topics import LINES_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, LINES_TOPIC
 from tests.fixtures.fetch_kafka import java_command
 
 PROGRAMS = HERE / "programs"

@@ -6,15 +6,23 @@ import sys
 import click
 
 _COMMANDS = {
+    "alerts": ("pipeline.cli.alerts", "alerts_group", "Send alerts to webhooks, mail or standard output."),
+    "api": ("pipeline.cli.api", "api_command", "Serve the HTTP API: events, quota, grants."),
     "audit": ("pipeline.cli.audit", "audit_command", "Prove a period from ClickHouse and Kafka."),
     "catalog": ("pipeline.cli.catalog", "catalog_group", "Check catalogs: plans, prices, subscriptions."),
+    "dead-letter": ("pipeline.cli.dead_letter", "dead_letter_group", "List, show, count and replay rejected records."),
     "demo": ("pipeline.cli.demo", "demo_command", "Run everything once on made-up or traced usage."),
+    "grant": ("pipeline.cli.grant", "grant_command", "Give a customer extra quantity."),
+    "import": ("pipeline.cli.import_", "import_command", "Import signed batches of an offline deployment."),
+    "keys": ("pipeline.cli.keys", "keys_group", "Make, list and revoke API keys."),
     "migrate": ("pipeline.cli.migrate", "migrate_command", "Bring ClickHouse's tables and views up to date."),
     "rate": ("pipeline.cli.rate", "rate_command", "Rate a journal of records offline."),
     "settings": ("pipeline.cli.settings", "settings_command", "Show the settings, secrets masked."),
+    "signing-keys": ("pipeline.cli.signing_keys", "signing_keys_group", "Add, list and revoke keys that sign batches."),
     "sink": ("pipeline.cli.sink", "sink_command", "Move rated lines from Kafka to ClickHouse."),
     "statement": ("pipeline.cli.statement", "statement_command", "Show what a customer owes, and for what."),
     "topics": ("pipeline.cli.topics", "topics_command", "Create the Kafka topics."),
+    "topup": ("pipeline.cli.grant", "topup_command", "Add money to a customer's prepaid wallet."),
     "up": ("pipeline.cli.up", "up_command", "Run the whole pipeline on this machine."),
     "worker": ("pipeline.cli.worker", "worker_command", "Rate usage events from Kafka."),
 }

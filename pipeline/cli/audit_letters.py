@@ -6,9 +6,8 @@ from typing import Any
 from pipeline.billing.audit import Check, Finding, Scope
 from pipeline.cli.audit_load import RowLoader, digest_of
 from pipeline.cli.audit_log import Offsets
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC
 from pipeline.domain.rejects import CODES
-from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC
 
 SOURCES = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC)
 

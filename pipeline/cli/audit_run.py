@@ -23,10 +23,9 @@ from pipeline.cli.progress import progress_bar
 from pipeline.codec.lines import COLUMNS_HEADER
 from pipeline.codec.states import PACK, POSITIONS_KEY, Positions, parse_part, restore_pack, restore_positions
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, STATES_TOPIC
 from pipeline.domain.state import CustomerState
 from pipeline.settings import Settings
-from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
 
 _POLL_S = 0.2
 

@@ -1,9 +1,15 @@
-"""A record as Kafka hands it over."""
+"""A record as Kafka hands it over, and the topics."""
 
 from typing import NamedTuple
 
 EVENTS_TOPIC = "usage.events"
 GRANTS_TOPIC = "billing.grants"
+LINES_TOPIC = "usage.lines"
+DEAD_LETTER_TOPIC = "usage.dead-letter"
+ALERTS_TOPIC = "usage.alerts"
+QUOTA_TOPIC = "usage.quota"
+STATES_TOPIC = "usage.states"
+KEYS_TOPIC = "access.keys"
 
 
 class Record(NamedTuple):

@@ -6,10 +6,9 @@ from collections.abc import Callable, Mapping
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC
 from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments, kafka_arguments
-from pipeline.stream.topics import LINES_TOPIC
 
 _POLL_S = 0.1
 

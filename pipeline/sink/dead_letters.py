@@ -5,13 +5,13 @@ import logging
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
 
+from pipeline.domain.records import DEAD_LETTER_TOPIC
 from pipeline.settings import Settings
 from pipeline.settings.clients import kafka_arguments
 from pipeline.sink.blocks import Piece
 
 log = logging.getLogger(__name__)
 
-DEAD_LETTER_TOPIC = "usage.dead-letter"
 MALFORMED = "malformed"
 REQUEST_BYTES_MAX = 16 * 1024 * 1024
 """What the topic takes at most (schemas/topics/usage.dead-letter.yaml)."""

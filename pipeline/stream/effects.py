@@ -9,11 +9,11 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.codec.lines import COLUMNS, COLUMNS_HEADER, LineBlock
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
+from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import DeadLetter, Effects
 from pipeline.settings import Settings
 from pipeline.settings.clients import kafka_arguments
-from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
 
 BATCH_BYTES = 1 << 20
 """A record batch is closed when it has reached this size: larger ones are copied, a dozen times, through memory and not

@@ -14,14 +14,13 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
 from pipeline.codec.states import Positions
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, STATES_TOPIC, Record
 from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.chunks import CHUNK_RECORDS, ChunkConsumer
 from pipeline.stream.merge import PositionError
 from pipeline.stream.odd_headers import FETCH_BYTES_MAX, fetched_chunks
-from pipeline.stream.topics import STATES_TOPIC
 
 POLL_BYTES = 4 << 20
 """What one read should bring, by the size that records had lately: a read takes chunks of records by count."""

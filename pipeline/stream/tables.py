@@ -8,8 +8,8 @@ from typing import Any
 from faust.tables.manager import TableManager
 from faust.tables.table import Table
 
+from pipeline.domain.records import STATES_TOPIC
 from pipeline.stream.recovery import LedgerRecovery
-from pipeline.stream.topics import STATES_TOPIC
 
 
 class LedgerTable(Table[Any, Any]):

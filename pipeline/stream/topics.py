@@ -8,17 +8,30 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import TopicAlreadyExistsError, for_code
 
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import (
+    ALERTS_TOPIC,
+    DEAD_LETTER_TOPIC,
+    EVENTS_TOPIC,
+    GRANTS_TOPIC,
+    KEYS_TOPIC,
+    LINES_TOPIC,
+    QUOTA_TOPIC,
+    STATES_TOPIC,
+)
 from pipeline.settings import Settings
 from pipeline.settings.clients import kafka_arguments
 from pipeline.settings.resources import schema_path
 
-LINES_TOPIC = "usage.lines"
-DEAD_LETTER_TOPIC = "usage.dead-letter"
-ALERTS_TOPIC = "usage.alerts"
-QUOTA_TOPIC = "usage.quota"
-STATES_TOPIC = "usage.states"
-TOPICS = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, DEAD_LETTER_TOPIC, ALERTS_TOPIC, QUOTA_TOPIC, STATES_TOPIC)
+TOPICS = (
+    EVENTS_TOPIC,
+    GRANTS_TOPIC,
+    LINES_TOPIC,
+    DEAD_LETTER_TOPIC,
+    ALERTS_TOPIC,
+    QUOTA_TOPIC,
+    STATES_TOPIC,
+    KEYS_TOPIC,
+)
 """All of them have the same number of partitions: a customer's records, lines and states keep one partition number."""
 
 

@@ -17,11 +17,11 @@ from pipeline.catalog import load_catalog
 from pipeline.cli.audit import audit_command
 from pipeline.codec.lines import COLUMNS, objects_of
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, STATES_TOPIC, Record
 from pipeline.rating.ledger import Effects, Ledger
 from pipeline.settings import load_settings
 from pipeline.stream.effects import dead_letter_record, line_record
-from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC, ensure_topics
+from pipeline.stream.topics import ensure_topics
 from tests.model.cases import make_case
 
 PARTITIONS = 2

@@ -12,8 +12,7 @@ from clickhouse_connect.driver.client import Client
 
 from pipeline.cli import usage
 from pipeline.cli.audit_log import Logs
-from pipeline.domain.records import EVENTS_TOPIC
-from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC
+from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, LINES_TOPIC
 from tests.billing.audit_fixtures import feeding
 from tests.billing.audit_support import PARTITIONS, Audited, named, of
 

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from random import Random
 
-from pipeline.stream.topics import LINES_TOPIC
+from pipeline.domain.records import LINES_TOPIC
 from tests.faults.proxy import PRODUCE, Trap
 from tests.faults.rig import Member, Rig
 

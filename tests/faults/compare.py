@@ -14,11 +14,18 @@ from pipeline.billing.lines import read_lines
 from pipeline.codec.lines import alert_fields, line_fields
 from pipeline.codec.states import POSITIONS_KEY, split_key
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.domain.records import (
+    ALERTS_TOPIC,
+    DEAD_LETTER_TOPIC,
+    EVENTS_TOPIC,
+    GRANTS_TOPIC,
+    LINES_TOPIC,
+    STATES_TOPIC,
+    Record,
+)
 from pipeline.domain.state import CustomerState
 from pipeline.rating.ledger import Ledger
 from pipeline.rating.offline import OfflineRating
-from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
 from tests.domain.world import snapshot
 from tests.faults.journal import Entry
 from tests.fixtures.lines import lines_in

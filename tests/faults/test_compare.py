@@ -9,10 +9,16 @@ import pytest
 
 from pipeline.catalog.load import load_catalog
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import (
+    ALERTS_TOPIC,
+    DEAD_LETTER_TOPIC,
+    EVENTS_TOPIC,
+    GRANTS_TOPIC,
+    LINES_TOPIC,
+    STATES_TOPIC,
+)
 from pipeline.rating.ledger import Ledger
 from pipeline.stream.effects import dead_letter_record
-from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
 from tests.faults.compare import (
     Drift,
     Logs,

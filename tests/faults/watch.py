@@ -10,8 +10,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from pipeline.codec.states import POSITIONS_KEY, restore_positions
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
-from pipeline.stream.topics import LINES_TOPIC, STATES_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, STATES_TOPIC
 from tests.faults.processes import until
 
 POLL_S = 0.1

@@ -13,10 +13,9 @@ import pytest
 from aiokafka import AIOKafkaProducer
 
 from pipeline.codec.records import TIMESTAMP_LIMIT_MS
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, Record
 from pipeline.observe.poison import EVENTS_MIN
 from pipeline.rating.ledger import Effects, Ledger
-from pipeline.stream.topics import DEAD_LETTER_TOPIC, LINES_TOPIC
 from tests.fixtures.lines import lines_in
 from tests.fuzz.accounts import check_effects, ends
 from tests.fuzz.journals import BASE_MS, CASE, KEYS, ODD_TIMES_MS, read_journal, write_journal

@@ -13,9 +13,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPa
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from clickhouse_connect.driver.client import Client
 
+from pipeline.domain.records import DEAD_LETTER_TOPIC
 from pipeline.settings import Settings, load_settings
 from pipeline.settings.clients import clickhouse_arguments
-from pipeline.sink.dead_letters import DEAD_LETTER_TOPIC
 from pipeline.sink.run import LINES_TOPIC, Sink
 
 CONFORMANCE = Path(__file__).resolve().parents[3] / "shared" / "conformance"

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC
 from pipeline.settings import load_settings
-from pipeline.stream.topics import LINES_TOPIC, ensure_topics
+from pipeline.stream.topics import ensure_topics
 from tests.fixtures.lines import lines_in
 
 PARTITIONS = 2

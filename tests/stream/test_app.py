@@ -11,14 +11,14 @@ from faust.types import TP
 from faust.types.tuples import Message
 
 from pipeline.codec.states import Positions
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, STATES_TOPIC
 from pipeline.settings import load_settings
 from pipeline.stream.app import WorkerApp, create_app
 from pipeline.stream.bundles import Bundle, bundle_message
 from pipeline.stream.fetching import FETCH_BYTES_MAX, BundleThread
 from pipeline.stream.holdings import Holding
 from pipeline.stream.names import worker_name
-from pipeline.stream.topics import STATES_TOPIC, TopicError
+from pipeline.stream.topics import TopicError
 from tests.fixtures.servers import broker_server
 from tests.stream.stub import StubLedger
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC
+from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC
 from tests.stream.harness import Stream
 
 pytestmark = pytest.mark.asyncio

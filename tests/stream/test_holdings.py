@@ -3,9 +3,8 @@
 import pytest
 
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
-from pipeline.domain.records import Record
+from pipeline.domain.records import STATES_TOPIC, Record
 from pipeline.stream.holdings import Holdings
-from pipeline.stream.topics import STATES_TOPIC
 from tests.stream.stub import StubLedger
 
 pytestmark = pytest.mark.asyncio

@@ -4,8 +4,7 @@ import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
-from pipeline.domain.records import EVENTS_TOPIC
-from pipeline.stream.topics import STATES_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, STATES_TOPIC
 from tests.stream.harness import Stream, places
 
 pytestmark = pytest.mark.asyncio

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, STATES_TOPIC
 from pipeline.settings import load_settings
 from pipeline.settings.resources import schema_path
-from pipeline.stream.topics import STATES_TOPIC, TOPICS, TopicError, ensure_topics, load_topics
+from pipeline.stream.topics import TOPICS, TopicError, ensure_topics, load_topics
 from tests.fixtures.servers import broker_server
 
 NEVER_DELETED = {"retention.ms": "-1"}

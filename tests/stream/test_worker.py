@@ -5,8 +5,7 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from pipeline.codec.lines import COLUMNS
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
-from pipeline.stream.topics import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC
+from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC
 from tests.fixtures.lines import lines_in
 from tests.stream.harness import Stream, places
 

@@ -1,0 +1,1 @@
+"""The HTTP API: events in, quota out, grants; one process, as many as are needed."""

@@ -1,0 +1,1 @@
+"""Alerts to people and machines: webhooks, mail, standard output."""

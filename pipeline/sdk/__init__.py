@@ -1,0 +1,1 @@
+"""For deployments and gateways: emit usage events, ask for quota. Imports neither Faust nor ClickHouse."""
