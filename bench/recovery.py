@@ -68,7 +68,7 @@ async def fill(settings: Settings, templates: list[dict[bytes, bytes]], customer
                     begin, min(customers, begin + CUSTOMERS_A_WRITE * settings.partitions), settings.partitions
                 )
                 states = [_renamed(templates[number % len(templates)], f"customer-{number:07d}") for number in numbers]
-                await writer.write(Effects([], [], [], states, 0, 0), Positions(0, 0))
+                await writer.write(Effects([], [], [], states, [], 0, 0), Positions(0, 0))
                 records += sum(len(state.records) for state in states)
                 size += sum(len(key) + len(value or b"") for state in states for key, value in state.records)
         await writer.stop()

@@ -12,13 +12,13 @@ from msgspec import UNSET, UnsetType
 from msgspec.structs import astuple
 
 from pipeline.codec.json_input import DEPTH_MAX, has_spaced_colon, keys_and_depth
-from pipeline.domain.events import AMOUNT_LIMIT_PICO, COUNT_MAX, STRING_MAX, UsageEvent
+from pipeline.domain.events import AMOUNT_LIMIT_PICO, COUNT_MAX, STRING_MAX, UsageEvent, committing
 from pipeline.domain.instants import parse_instant
 from pipeline.domain.money import parse_decimal
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=STRING_MAX)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=COUNT_MAX)]
-_KEYS_MAX = 21
+_KEYS_MAX = 22
 _LONG_BYTES = 4096
 _KEY_END = int.from_bytes(b'":', "little")
 
@@ -38,6 +38,7 @@ class _Data(msgspec.Struct, gc=False):
     status: Literal["succeeded", "failed"] | UnsetType | None = UNSET
     operation: _Text | UnsetType | None = UNSET
     request_type: _Text | UnsetType | None = UNSET
+    reservation: _Text | UnsetType | None = UNSET
 
 
 class _Event(msgspec.Struct, gc=False):
@@ -92,6 +93,7 @@ def _usage_events(batch: list[_Event]) -> tuple[list[UsageEvent], int]:
             status,
             operation,
             request_type,
+            reservation,
         ) = fields
         if UNSET in fields or None in fields:
             keys -= fields.count(UNSET)
@@ -102,28 +104,28 @@ def _usage_events(batch: list[_Event]) -> tuple[list[UsageEvent], int]:
                 output_tokens or 0,
             )
             cost, operation, request_type = cost or None, operation or None, request_type or None
-        events.append(
-            UsageEvent(
-                wire.id,
-                wire.source,
-                wire.subject,
-                parse_instant(wire.time),
-                environment,
-                workspace,
-                feature,
-                model,
-                unit,
-                quantity,
-                input_tokens,
-                cached_input_tokens,
-                output_tokens,
-                None if cost is None else _amount(cost),
-                route == "byok",
-                status == "failed",
-                operation,
-                request_type,
-            )
+            reservation = reservation or None
+        event = UsageEvent(
+            wire.id,
+            wire.source,
+            wire.subject,
+            parse_instant(wire.time),
+            environment,
+            workspace,
+            feature,
+            model,
+            unit,
+            quantity,
+            input_tokens,
+            cached_input_tokens,
+            output_tokens,
+            None if cost is None else _amount(cost),
+            route == "byok",
+            status == "failed",
+            operation,
+            request_type,
         )
+        events.append(event if reservation is None else committing(event, reservation))
     return events, keys
 
 

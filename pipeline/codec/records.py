@@ -9,7 +9,7 @@ import msgspec
 from pipeline.codec.json_input import Faulty, parse_json, parse_sound_json
 from pipeline.codec.plain_events import plain_events
 from pipeline.domain.admission import Envelope
-from pipeline.domain.events import UsageEvent, json_type, parse_event
+from pipeline.domain.events import Event, UsageEvent, json_type, parse_event
 from pipeline.domain.grants import Grant, TopUp, parse_grant
 from pipeline.domain.instants import parse_instant
 from pipeline.domain.records import Record
@@ -44,7 +44,7 @@ def envelope_of(record: Record, key: str | None, version: int = 0) -> Envelope:
     return Envelope(key, record.timestamp_ms, offline, version)
 
 
-def decode_events(record: Record) -> Sequence[UsageEvent | Rejected]:
+def decode_events(record: Record) -> Sequence[Event | Rejected]:
     """Return the events of a record, in order, each with its rejection in its place if it has one.
 
     Raises Rejected: malformed or too_large, for the whole record (R2.1, R2.2).
@@ -68,7 +68,7 @@ def decode_events(record: Record) -> Sequence[UsageEvent | Rejected]:
     return [_event_of(each) for each in (decoded if isinstance(decoded, list) else [decoded])]
 
 
-def _one_by_one(value: bytes) -> list[UsageEvent | Rejected] | None:
+def _one_by_one(value: bytes) -> list[Event | Rejected] | None:
     """Return the events of a batch of which some are not plain; None when one is so odd that it could mar the whole."""
     try:
         pieces = _decode_array(value)
@@ -76,7 +76,7 @@ def _one_by_one(value: bytes) -> list[UsageEvent | Rejected] | None:
         return None
     if len(pieces) > BATCH_EVENTS_MAX:
         return None
-    events: list[UsageEvent | Rejected] = []
+    events: list[Event | Rejected] = []
     for piece in pieces:
         text = bytes(piece)
         event = plain_events(text)
@@ -90,8 +90,8 @@ def _one_by_one(value: bytes) -> list[UsageEvent | Rejected] | None:
     return events
 
 
-def _event_of(decoded: Any) -> UsageEvent | Rejected:
-    """Return the usage event in a decoded value, or why it is rejected: malformed or invalid_field (R2.2)."""
+def _event_of(decoded: Any) -> Event | Rejected:
+    """Return the event in a decoded value, or why it is rejected: malformed or invalid_field (R2.2)."""
     try:
         return parse_event(_flawless(decoded))
     except Rejected as rejected:

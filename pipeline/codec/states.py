@@ -21,6 +21,7 @@ from pipeline.domain.state import (
     Counters,
     CustomerState,
     GrantPool,
+    Hold,
     Spent,
     Used,
     WindowKey,
@@ -130,9 +131,15 @@ class _Pack(msgspec.Struct, array_like=True, gc=False):
     """Account, number and size of the open segments."""
 
 
+class _HoldingPack(_Pack, array_like=True, gc=False):
+    """A pack with reservations, which most customers never have."""
+
+    holds: list[Hold] = []
+
+
 _encode = msgspec.json.Encoder().encode
 _decode_positions = msgspec.json.Decoder(Positions).decode
-_decode_pack = msgspec.json.Decoder(_Pack).decode
+_decode_pack = msgspec.json.Decoder(_HoldingPack).decode
 _decode_account = msgspec.json.Decoder(_Account).decode
 _decode_counters = msgspec.json.Decoder(_Counters).decode
 
@@ -156,7 +163,7 @@ def _decoded(decode: Callable[[bytes], Decoded], value: bytes) -> Decoded:
 
 def encode_pack(state: CustomerState, segments: Sequence[OpenSegment], *, with_accounts: bool) -> bytes:
     """Return what every record of the customer changes, and the accounts unless they are parts of their own."""
-    pack = _Pack(
+    fields = (
         state.watermark_ms,
         state.seq,
         state.wallet_pico,
@@ -167,6 +174,7 @@ def encode_pack(state: CustomerState, segments: Sequence[OpenSegment], *, with_a
         [_packed_account(key, account) for key, account in state.accounts.items()] if with_accounts else [],
         [(segment.account, segment.number, len(segment.content)) for segment in segments],
     )
+    pack = _HoldingPack(*fields, holds=list(state.holds.values())) if state.holds else _Pack(*fields)
     return b"".join((_encode(pack), b"\n", *[segment.content for segment in segments]))
 
 
@@ -179,6 +187,7 @@ def restore_pack(state: CustomerState, value: bytes) -> list[OpenSegment]:
     state.wallet_pico = pack.wallet_pico
     state.grant_ids = set(pack.grant_ids)
     state.grants = [GrantPool(*pool) for pool in pack.grants]
+    state.holds = {(hold.usage.source, hold.usage.id): hold for hold in pack.holds}
     state.events_applied = pack.events_applied
     state.grants_applied = pack.grants_applied
     for each in pack.accounts:

@@ -3,7 +3,7 @@
 import msgspec
 
 from pipeline.domain.catalog import Catalog, Deployment, Model
-from pipeline.domain.events import UsageEvent
+from pipeline.domain.events import Event, UsageEvent
 from pipeline.domain.instants import SECOND_US, format_instant
 from pipeline.domain.rejects import (
     AIR_GAPPED,
@@ -31,7 +31,7 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     """Of the lines that it makes: grows from record to record of a customer (DESIGN 4.7)."""
 
 
-def admit(catalog: Catalog, event: UsageEvent, envelope: Envelope) -> Deployment:
+def admit(catalog: Catalog, event: Event, envelope: Envelope) -> Deployment:
     """Return the deployment of an event, or raise Rejected: wrong_key to air_gapped, in the order of R2.3."""
     check_key(event.customer, envelope, "subject")
     if event.time_us > envelope.timestamp_ms * 1000 + FUTURE_MAX_US:

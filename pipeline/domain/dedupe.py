@@ -4,7 +4,7 @@ import msgspec
 from xxhash import xxh3_64_digest, xxh3_128_digest
 
 from pipeline.domain.digests import DIGEST_SIZE
-from pipeline.domain.events import UsageEvent
+from pipeline.domain.events import Event, UsageEvent
 from pipeline.domain.rejects import ID_CONFLICT, Rejected
 from pipeline.domain.state import CONTENT_SIZE, STAMP_SIZE, CustomerState
 
@@ -15,7 +15,7 @@ _CONTENT_END = DIGEST_SIZE + CONTENT_SIZE
 _encode = msgspec.json.Encoder().encode
 
 
-def identity_of(event: UsageEvent) -> bytes:
+def identity_of(event: Event) -> bytes:
     """Return the digest of an event's identity within its customer."""
     return xxh3_128_digest(f"{event.source}\x00{event.id}".encode())
 
@@ -25,7 +25,7 @@ def operation_of(event: UsageEvent) -> bytes:
     return xxh3_128_digest(f"{event.source}\x00{event.operation}\x00{event.unit}".encode())
 
 
-def content_of(event: UsageEvent) -> bytes:
+def content_of(event: Event) -> bytes:
     """Return the digest of an event's content: 64 bits, since they only tell apart two events under one identity."""
     return xxh3_64_digest(_encode(event))
 

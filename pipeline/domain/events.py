@@ -1,4 +1,4 @@
-"""Usage events: their form and their validation (R2.2)."""
+"""Usage events, reservations and their releases: their form and their validation (R2.2, R9.1)."""
 
 import re
 from collections.abc import Mapping
@@ -14,6 +14,12 @@ COUNT_MAX = 10**12
 AMOUNT_LIMIT_PICO = 10**18 * PICO
 """Amounts stay below it: so that their sums fit Int128 and Decimal(38, 12) (docs/rules.md, R2.2)."""
 STRING_MAX = 128
+USAGE_TYPE = "ai.usage.v1"
+RESERVE_TYPE = "ai.usage.reserve.v1"
+RELEASE_TYPE = "ai.usage.release.v1"
+TYPES = (USAGE_TYPE, RESERVE_TYPE, RELEASE_TYPE)
+TTL_S_MAX = 86_400
+"""How long a reservation may be asked for (R9.1)."""
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _ROUTES = ("routed", "byok")
@@ -47,12 +53,66 @@ class UsageEvent(msgspec.Struct, frozen=True, gc=False, array_like=True):
     request_type: str | None = None
 
 
-def parse_event(value: object) -> UsageEvent:
-    """Return the usage event in a decoded JSON value. Raises Rejected: malformed or invalid_field (R2.2)."""
+class CommittingEvent(UsageEvent, frozen=True, gc=False, array_like=True):
+    """The usage event of a call for which something was reserved (R9.4).
+
+    A type of its own, so that the stored digests of all other events stay what they are.
+    """
+
+    reservation: str = ""
+    """Id of the reservation, of the same source."""
+
+
+class Reserve(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """A request to hold what a call will use until it is reported (R9.1). Its id is the reservation's."""
+
+    usage: UsageEvent
+    """What is to be held: the event that the call is expected to cause."""
+    ttl_s: int
+
+    @property
+    def id(self) -> str:
+        """Return the reservation's id."""
+        return self.usage.id
+
+    @property
+    def source(self) -> str:
+        """Return the deployment."""
+        return self.usage.source
+
+    @property
+    def customer(self) -> str:
+        """Return the customer."""
+        return self.usage.customer
+
+    @property
+    def time_us(self) -> int:
+        """Return the event's time, in microseconds since 1970."""
+        return self.usage.time_us
+
+
+class Release(msgspec.Struct, frozen=True, gc=False, array_like=True):
+    """Word that a reservation of the same source is not needed any more (R9.5)."""
+
+    id: str
+    source: str
+    customer: str
+    time_us: int
+    reservation: str
+
+
+Event = UsageEvent | Reserve | Release
+"""What stands in `usage.events`."""
+
+
+def parse_event(value: object) -> Event:
+    """Return the event in a decoded JSON value. Raises Rejected: malformed or invalid_field (R2.2, R9.1)."""
     if not isinstance(value, dict):
         raise Rejected(MALFORMED, f"an event is a JSON object, not {json_type(value)}")
     require_constant(value, "specversion", "1.0")
-    require_constant(value, "type", "ai.usage.v1")
+    kind = value.get("type")
+    if kind not in TYPES:
+        raise Rejected(INVALID_FIELD, f'type: must be "{USAGE_TYPE}" (or "{RESERVE_TYPE}", "{RELEASE_TYPE}")')
     identity = required_string(value, "id")
     source = required_string(value, "source")
     customer = required_string(value, "subject")
@@ -60,6 +120,33 @@ def parse_event(value: object) -> UsageEvent:
     data = value.get("data")
     if not isinstance(data, dict):
         raise Rejected(INVALID_FIELD, "data: required, a JSON object")
+    if kind == RELEASE_TYPE:
+        return Release(identity, source, customer, time_us, required_string(data, "reservation", "data."))
+    usage = _usage_event(identity, source, customer, time_us, data)
+    reservation = optional_string(data, "reservation")
+    if kind == RESERVE_TYPE:
+        return _reserve(usage, reservation, data)
+    return usage if reservation is None else committing(usage, reservation)
+
+
+def committing(usage: UsageEvent, reservation: str) -> CommittingEvent:
+    """Return a usage event as one that commits a reservation."""
+    return CommittingEvent(*(*msgspec.structs.astuple(usage), reservation))
+
+
+def _reserve(usage: UsageEvent, reservation: str | None, data: Mapping[str, Any]) -> Reserve:
+    for name, given in (("operation", usage.operation), ("reservation", reservation)):
+        if given is not None:
+            raise Rejected(INVALID_FIELD, f"data.{name}: a reservation has none; the usage event that commits it may")
+    if usage.failed:
+        raise Rejected(INVALID_FIELD, "data.status: a reservation is for a call that is still to be made")
+    ttl_s = data.get("ttl_s")
+    if type(ttl_s) is not int or not 1 <= ttl_s <= TTL_S_MAX:
+        raise Rejected(INVALID_FIELD, f"data.ttl_s: required, an integer of seconds, 1 to {TTL_S_MAX}")
+    return Reserve(usage, ttl_s)
+
+
+def _usage_event(identity: str, source: str, customer: str, time_us: int, data: Mapping[str, Any]) -> UsageEvent:
     return UsageEvent(
         id=identity,
         source=source,

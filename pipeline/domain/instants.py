@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 
 SECOND_US = 1_000_000
+SECOND_MS = 1000
+MILLISECOND_US = 1000
 HOUR_US = 3600 * SECOND_US
 DAY_US = 24 * HOUR_US
 

@@ -7,43 +7,22 @@ import msgspec
 
 from pipeline.domain.admission import FUTURE_MAX_US, Envelope, admit, check_customer, check_key, cost_of
 from pipeline.domain.alerts import Alert
-from pipeline.domain.budgets import allowed_overage
 from pipeline.domain.catalog import Catalog
-from pipeline.domain.dedupe import (
-    content_of,
-    forget_identities,
-    identity_of,
-    is_duplicate,
-    operation_of,
-    remember,
-)
-from pipeline.domain.digests import DIGEST_SIZE, DigestTable
+from pipeline.domain.dedupe import content_of, identity_of, is_duplicate, operation_of, remember
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.grants import Grant, TopUp
-from pipeline.domain.instants import DAY_US, format_instant
+from pipeline.domain.holds import settle_holds
+from pipeline.domain.instants import format_instant
 from pipeline.domain.lines import Kind, Line, PoolUse
-from pipeline.domain.money import divide_half_even
-from pipeline.domain.prices import price
-from pipeline.domain.prices.cost_plus import percent_of
-from pipeline.domain.state import PERIOD, Account, CustomerState, GrantPool
-from pipeline.domain.tariffs import Tariff, tariff_at
+from pipeline.domain.overage import NOTHING, Paid, charged, grow
+from pipeline.domain.state import CustomerState, GrantPool
+from pipeline.domain.tariffs import Tariff, kind_of, tariff_at
 from pipeline.domain.terms import TermsIndex
 from pipeline.domain.waterfall import cover, take
+from pipeline.domain.watermark import advance
 
 Rated = tuple[Line, Sequence[Alert]]
 """What an accepted event makes (R7.1, R6.10)."""
-
-
-class _Paid(msgspec.Struct, gc=False):
-    """What of a usage event is paid: units of overage, and picodollars (R6.7)."""
-
-    overage: int = 0
-    cost_charged_pico: int = 0
-    margin_pico: int = 0
-    surcharge_pico: int = 0
-
-
-_NOTHING = _Paid()
 
 
 class _Split(msgspec.Struct, gc=False):
@@ -55,7 +34,7 @@ class _Split(msgspec.Struct, gc=False):
     pools: Sequence[PoolUse]
 
 
-def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envelope: Envelope) -> Rated | None:  # noqa: C901 - in the order of R6
+def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envelope: Envelope) -> Rated | None:  # noqa: C901, PLR0912 - in the order of R6
     """Rate an event and change its customer's state; return None for a duplicate.
 
     Raises Rejected, and then has changed nothing (R2.3).
@@ -75,7 +54,7 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
     identity, content = identity_of(event), content_of(event)
     known = state.identities.find(identity)
     if known is not None and is_duplicate(known, content, watermark_ms):
-        _advance(state, watermark_ms)
+        advance(state, watermark_ms)
         return None
     posted_us = event.time_us
     if tariff is None or not tariff.from_us <= posted_us < tariff.until_us:
@@ -86,29 +65,35 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
         tariff = tariff_at(index, state, state.late_tariffs, shape, event, deployment, posted_us)
     cost_pico = cost_of(event, tariff.terms.model)
 
-    if watermark_ms != state.watermark_ms and _advance(state, watermark_ms):
+    if watermark_ms != state.watermark_ms and advance(state, watermark_ms):
         tariff.account = None  # what it holds on to may be forgotten
     remember(state, identity, content)
+    if state.holds:
+        settle_holds(state, event)
     state.seq += 1
     account = tariff.account or tariff.bind(state, event)
     operation = None if event.operation is None else operation_of(event)
-    kind = _kind(event, tariff, account, operation)
+    kind = kind_of(event, tariff)
+    if kind == "usage" and operation is not None and account.operations.find(operation):
+        kind = "repeat"
     alerts: list[Alert] = []
     pools: Sequence[PoolUse] = ()
     included = granted = blocked = 0
-    paid = _NOTHING
+    paid = NOTHING
     if kind == "usage":
         covered = cover(state, account, tariff, event, posted_us)
         if covered.rest != event.quantity:
             included, granted = covered.included, covered.granted
             pools = take(state, tariff, covered, alerts)
         if covered.rest or (event.quantity == 0 and not covered.coverable):
-            paid = _pay(state, account, tariff, event, covered.rest, cost_pico, posted_us, alerts)
+            paid = charged(account, tariff, event, covered.rest, cost_pico, posted_us, state.wallet_pico)
+            if paid is not NOTHING:
+                grow(state, account, tariff, paid, posted_us, alerts)
             blocked = covered.rest - paid.overage
         if operation is not None and event.quantity:
             account.operations.add(operation)
     elif _costs(tariff, kind):
-        paid = _Paid(0, cost_pico)
+        paid = Paid(0, cost_pico)
     split = _Split(included, granted, blocked, pools)
     return _line(state, event, envelope, tariff, kind, cost_pico, split, paid, posted_us if late else None), alerts
 
@@ -121,7 +106,7 @@ def _line(
     kind: Kind,
     cost_pico: int,
     split: _Split,
-    paid: _Paid,
+    paid: Paid,
     late_us: int | None,
 ) -> Line:
     """Return the line of an event; `late_us` is when it is posted if that is not its own time (R7.1)."""
@@ -178,8 +163,9 @@ def apply_grant(catalog: Catalog, state: CustomerState, grant: TopUp | Grant, en
     check_customer(catalog, grant.customer, "customer")
     if grant.id in state.grant_ids:
         return False
-    _advance(state, max(state.watermark_ms, envelope.timestamp_ms))
+    advance(state, max(state.watermark_ms, envelope.timestamp_ms))
     state.grant_ids.add(grant.id)
+    state.quota_changed = True
     if isinstance(grant, TopUp):
         state.wallet_pico += grant.amount_pico
     elif grant.quantity:
@@ -188,79 +174,6 @@ def apply_grant(catalog: Catalog, state: CustomerState, grant: TopUp | Grant, en
     return True
 
 
-def _advance(state: CustomerState, watermark_ms: int) -> bool:
-    """Move the watermark; when it enters another UTC day, forget what no event can need any more, and return True."""
-    before_ms = state.watermark_ms
-    state.watermark_ms = watermark_ms
-    if before_ms < 0 or watermark_ms * 1000 // DAY_US == before_ms * 1000 // DAY_US:
-        return False
-    forget_identities(state)
-    for name, account in state.accounts.items():
-        if account.retires_us <= watermark_ms * 1000:
-            state.changed += [(name, window) for window in account.windows if window[0] != PERIOD]
-            account.windows = {key: each for key, each in account.windows.items() if key[0] == PERIOD}
-            account.operations = DigestTable(DIGEST_SIZE)
-    state.forget_tariffs()
-    return True
-
-
-def _kind(event: UsageEvent, tariff: Tariff, account: Account, operation: bytes | None) -> Kind:
-    """R6.2: the first that holds."""
-    if event.byok:
-        return "byok"
-    if not tariff.terms.billable:
-        return "non_billable"
-    if event.failed:
-        return "failed"
-    if operation is not None and account.operations.find(operation):
-        return "repeat"
-    return "usage"
-
-
 def _costs(tariff: Tariff, kind: Kind) -> bool:
     """R6.3: failed calls and repeats cost nothing, or their cost, as the plan says; byok and non-billable nothing."""
     return (kind == "failed" and tariff.plan.failed == "cost") or (kind == "repeat" and tariff.plan.repeats == "cost")
-
-
-def _pay(
-    state: CustomerState,
-    account: Account,
-    tariff: Tariff,
-    event: UsageEvent,
-    rest: int,
-    cost_pico: int,
-    posted_us: int,
-    alerts: list[Alert],
-) -> _Paid:
-    """Price what the waterfall left of a usage event, and grow tiers, wallet and budgets by it (R6.5 to R6.8, R6.10).
-
-    An event of quantity 0 stands for one unit that is not counted (R6.6).
-    """
-    allowed = rest or 1
-    if tariff.limited:
-        allowed = allowed_overage(account, tariff, state.wallet_pico, allowed, posted_us)
-        if not allowed:
-            return _NOTHING
-    overage = allowed if rest else 0
-    cost_charged_pico = (
-        cost_pico if allowed == event.quantity else divide_half_even(cost_pico * allowed, event.quantity or 1)
-    )
-    terms = tariff.terms
-    units_before = account.tiers.get(terms.price_index, 0)
-    margin_pico = price(terms.price, cost_charged_pico, overage, units_before)
-    surcharge_pico = 0
-    for surcharge in terms.surcharges:
-        surcharge_pico += surcharge.per_unit_pico * overage
-        surcharge_pico += percent_of(surcharge.percent_of_cost_pico, cost_charged_pico)
-    total_pico = cost_charged_pico + margin_pico + surcharge_pico
-    if terms.policy == "prepaid":
-        state.wallet_pico -= total_pico
-    if overage and terms.price.tiers:
-        account.tiers[terms.price_index] = units_before + overage
-        state.note_account(tariff.account_key, account)
-    if overage or total_pico:
-        for budget in tariff.budgets:
-            if not budget.start_us <= posted_us < budget.end_us:
-                budget.enter(account, posted_us)
-            budget.grow(state, tariff, overage, total_pico, alerts)
-    return _Paid(overage, cost_charged_pico, margin_pico, surcharge_pico)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pipeline.domain.digests import DIGEST_SIZE, DigestTable
+from pipeline.domain.events import UsageEvent
 from pipeline.domain.grants import Grant
 
 if TYPE_CHECKING:
@@ -83,6 +84,24 @@ class GrantPool(msgspec.Struct):
     balance: int
 
 
+class Hold(msgspec.Struct, frozen=True):
+    """A reservation that is in force (R9.2)."""
+
+    usage: UsageEvent
+    """What it holds."""
+    expires_ms: int
+    """The watermark at which it ends (R9.3)."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of a reservation that was asked for (R9.2)."""
+
+    source: str
+    id: str
+    refused: str | None = None
+    """Why it is not held; None when it is."""
+
+
 class CustomerState(msgspec.Struct):
     """All that is remembered of one customer."""
 
@@ -99,6 +118,8 @@ class CustomerState(msgspec.Struct):
     accounts: dict[AccountKey, Account] = msgspec.field(default_factory=dict)
     identities: DigestTable = msgspec.field(default_factory=_identities)
     """Accepted events, for telling their duplicates from conflicts (R6.1)."""
+    holds: dict[tuple[str, str], Hold] = msgspec.field(default_factory=dict)
+    """(source, reservation id) to the reservations in force, in the order in which they came (R9.2)."""
     events_applied: int = -1
     """Offset in `usage.events` up to which this state holds every record of the customer."""
     grants_applied: int = -1
@@ -115,6 +136,11 @@ class CustomerState(msgspec.Struct):
     """The same for budgets."""
     changed: list[tuple[AccountKey, WindowKey | None]] = msgspec.field(default_factory=list)
     """Accounts (None) and windows that have changed since somebody last emptied the list."""
+
+    quota_changed: bool = False
+    """Wallet, grants or reservations have changed since somebody last looked: a memory, no state."""
+    answers: list[Answer] = msgspec.field(default_factory=list)
+    """What became of reservations since somebody last took them away: a memory, no state."""
 
     @property
     def version(self) -> int:

@@ -13,6 +13,7 @@ from pipeline.domain.catalog import Allowance, Budget, Deployment, Subscription
 from pipeline.domain.dedupe import HORIZON_DAYS
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.instants import DAY_US, HOUR_US, format_instant
+from pipeline.domain.lines import Kind
 from pipeline.domain.periods import Period, period_at
 from pipeline.domain.rejects import NO_SUBSCRIPTION, Rejected
 from pipeline.domain.state import PERIOD, Account, CounterKey, Counters, CustomerState, SlotKey, Spent, Used, WindowKey
@@ -258,6 +259,15 @@ def tariff_at(
         period_at(at_us, subscription.plan.anchor_day),
     )
     return tariff
+
+
+def kind_of(event: UsageEvent, tariff: Tariff) -> Kind:
+    """R6.2: the first that holds, a repeat apart."""
+    if event.byok:
+        return "byok"
+    if not tariff.terms.billable:
+        return "non_billable"
+    return "failed" if event.failed else "usage"
 
 
 def shelf_of(scope_value: str) -> int:

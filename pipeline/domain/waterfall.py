@@ -47,7 +47,7 @@ def cover(state: CustomerState, account: Account, tariff: Tariff, event: UsageEv
 
 
 def _cover_by_grants(covered: Cover, state: CustomerState, tariff: Tariff, event: UsageEvent, posted_us: int) -> None:
-    for pool, weight in _grants_in_effect(state, tariff, event, posted_us):
+    for pool, weight in grants_in_effect(state, tariff, event, posted_us):
         affordable = pool.balance // weight
         if affordable > 0:
             covered.coverable = True
@@ -58,9 +58,10 @@ def _cover_by_grants(covered: Cover, state: CustomerState, tariff: Tariff, event
                 covered.grants.append((pool, units, weight))
 
 
-def _grants_in_effect(
+def grants_in_effect(
     state: CustomerState, tariff: Tariff, event: UsageEvent, posted_us: int
 ) -> Iterator[tuple[GrantPool, int]]:
+    """Yield the grants that an event may draw on, each with what one unit costs it, in order (R6.4)."""
     attributes = attributes_of(event, tariff.terms.model)
     for pool in state.grants:
         grant = pool.grant
@@ -81,6 +82,7 @@ def take(state: CustomerState, tariff: Tariff, covered: Cover, alerts: list[Aler
         slot.take(state, tariff, units * weight, alerts)
         uses.append(PoolUse(slot.limits.id, slot.scope_value, units))
     if covered.grants:
+        state.quota_changed = True
         for pool, units, weight in covered.grants:
             pool.balance -= units * weight
             uses.append(PoolUse(pool.grant.id, "", units))

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from pipeline.codec.lines import BLOCK_LINES_MIN, LineBlock, encode_alert, encode_blocks
+from pipeline.codec.quota import encode_quota
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.lines import Line
 from pipeline.domain.records import Record
@@ -23,6 +24,8 @@ class Effects(NamedTuple):
     """Customer id and alert as JSON (R6.10)."""
     states: list["ChangedState"]
     """By customer."""
+    quotas: list[tuple[bytes, bytes]]
+    """Customer id and quota record of those whose quota has changed (R8.3)."""
     events: int
     """How many events were looked at."""
     duplicates: int
@@ -90,9 +93,16 @@ class Ledger:
 
     def take_effects(self) -> Effects:
         """Return the pending effects and forget them."""
+        quotas = [
+            (record.customer.encode(), encode_quota(record))
+            for customer in self._changed.values()
+            if (record := self._rater.quota_of(customer)) is not None
+        ]
         states = [ChangedState(name, customer.take_changed()) for name, customer in self._changed.items()]
         self._close_block()
-        effects = Effects(self._blocks, self._dead_letters, self._alerts, states, self.pending_events, self._duplicates)
+        effects = Effects(
+            self._blocks, self._dead_letters, self._alerts, states, quotas, self.pending_events, self._duplicates
+        )
         self._begin()
         self._rater.doze()
         return effects

@@ -10,10 +10,13 @@ from pipeline.codec.states import PACK, Part, join_key, split_key
 from pipeline.domain.admission import Envelope
 from pipeline.domain.alerts import Alert
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.events import Release, Reserve, UsageEvent
 from pipeline.domain.lines import Line
+from pipeline.domain.quota import QuotaRecord, quota_record
 from pipeline.domain.rating import apply_grant, rate_event
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.domain.rejects import Rejected
+from pipeline.domain.reservations import apply_reservation
 from pipeline.domain.state import CustomerState
 from pipeline.domain.terms import TermsIndex
 from pipeline.rating.tracked import TrackedCustomer
@@ -42,6 +45,8 @@ class Outcome(msgspec.Struct):
     dead_letters: list[DeadLetter] = []
     events: int = 0
     duplicates: int = 0
+    reservations: int = 0
+    """How many were asked for or released (R9)."""
     customer: TrackedCustomer | None = None
 
 
@@ -107,6 +112,19 @@ class Rater:
         """Return the customers of whom something is remembered."""
         return self._awake.keys() | self._large.keys() | {key.decode() for key in self._asleep}
 
+    def quota_of(self, customer: TrackedCustomer) -> QuotaRecord | None:
+        """Return a customer's quota record, None when nothing in it has changed since it was last asked for (R8.3).
+
+        To be called before what has changed is taken away.
+        """
+        state = customer.state
+        if not (state.quota_changed or state.changed):
+            return None
+        record = quota_record(state, self._terms, state.answers)
+        state.quota_changed = False
+        state.answers = []
+        return record
+
     def state_of(self, customer: str) -> CustomerState:
         """Return a customer's state as it is now; that of one who is not known is empty."""
         return self._customer(customer).state
@@ -151,10 +169,10 @@ class Rater:
         rejects: list[tuple[int, Rejected]] = []
         index, state, lines, alerts = self._terms, customer.state, outcome.lines, outcome.alerts
         for number, event in enumerate(batch):
-            if isinstance(event, Rejected):
-                rejects.append((number, event))
-                continue
             try:
+                if not isinstance(event, UsageEvent):
+                    self._take_other(event, envelope, customer, outcome)
+                    continue
                 rated = rate_event(index, state, event, envelope)
             except Rejected as rejected:
                 rejects.append((number, rejected))
@@ -167,12 +185,23 @@ class Rater:
             if its_alerts:
                 alerts.extend(its_alerts)
         outcome.events = len(batch)
-        if lines or outcome.duplicates:
+        if lines or outcome.duplicates or outcome.reservations:
             outcome.customer = customer
             state.events_applied = record.offset
         if rejects:
             originals = originals_of(record)
             outcome.dead_letters = [_dead_letter(record, number, each, originals[number]) for number, each in rejects]
+
+    def _take_other(
+        self, event: Reserve | Release | Rejected, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome
+    ) -> None:
+        """Take what is no usage event. Raises Rejected."""
+        if isinstance(event, Rejected):
+            raise event
+        if apply_reservation(self._terms, customer.state, event, envelope):
+            outcome.reservations += 1
+        else:
+            outcome.duplicates += 1
 
     def _apply_grant(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
         try:

@@ -71,6 +71,7 @@ class TrackedCustomer:
         """Forget what has changed, where nobody writes it."""
         state = self.state
         state.changed.clear()
+        state.answers.clear()
         state.identities.closed.clear()
         for account in state.accounts.values():
             account.operations.closed.clear()

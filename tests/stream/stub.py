@@ -62,7 +62,7 @@ class StubLedger(Ledger):
         ]
         rows = b"\n".join(json.dumps(line).encode() for line in self._lines)
         blocks = [LineBlock(rows, len(self._lines))] if self._lines else []
-        effects = Effects(blocks, self._dead_letters, self._alerts, states, self._events, 0)
+        effects = Effects(blocks, self._dead_letters, self._alerts, states, [], self._events, 0)
         self._events = 0
         self._touched, self._lines, self._dead_letters, self._alerts = {}, [], [], []
         return effects

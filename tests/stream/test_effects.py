@@ -56,7 +56,7 @@ def states(*customers: tuple[str, list[int]]) -> Effects:
         ChangedState(name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)])
         for name, sizes in customers
     ]
-    return Effects([], [], [], parts, 0, 0)
+    return Effects([], [], [], parts, [], 0, 0)
 
 
 def test_a_block_of_lines_is_one_record():
@@ -131,7 +131,7 @@ async def test_a_round_is_one_transaction():
     letter = DeadLetter(Record(EVENTS_TOPIC, 1, 4, 0, None, None), None, "malformed", "m", b"")
     changed = [ChangedState("a", [(b"a", b"1")])]
 
-    await writer.write(Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, 1, 0), Positions(5, 0))
+    await writer.write(Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, [], 1, 0), Positions(5, 0))
 
     begin, *sends, commit = producer.sent
     assert (begin, commit) == ("begin", "commit")
