@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-RULES_OF_SECTION = {2: 6, 3: 3, 4: 5, 5: 4, 6: 10, 7: 3, 8: 3}
+RULES_OF_SECTION = {2: 6, 3: 3, 4: 5, 5: 4, 6: 10, 7: 3, 8: 3, 9: 6}
+"""Of SPEC.md; section 9 is ours (docs/rules.md)."""
 RULES = [f"R{section}.{rule}" for section, count in RULES_OF_SECTION.items() for rule in range(1, count + 1)]
-HELD = [rule for rule in RULES if not rule.startswith("R8.") or rule == "R8.1"]
+HELD = [rule for rule in RULES if rule != "R8.2"]
 TESTS = Path(__file__).parent
 
 
@@ -40,9 +41,9 @@ def all_citations() -> list[tuple[str, str]]:
 
 
 def test_there_are_as_many_rules_as_the_spec_has() -> None:
-    """The list holds the rules of sections 2 to 7, and R8.1 of those that are held."""
-    assert len(RULES) == 34
-    assert (HELD[0], HELD[-1], len(HELD)) == ("R2.1", "R8.1", 32)
+    """The list holds the rules of sections 2 to 9; payouts are not there yet."""
+    assert len(RULES) == 40
+    assert (HELD[0], HELD[-1], len(HELD)) == ("R2.1", "R9.6", 39)
 
 
 @pytest.mark.parametrize("rule", HELD)

@@ -37,6 +37,7 @@ def report_fields(report: Report) -> dict[str, Any]:
             "lines": accounted.lines,
             "duplicates": accounted.duplicates,
             "rejects": accounted.rejects,
+            "reservations": accounted.reservations,
         },
         "checks": [check.as_dict() for check in report.checks],
     }
@@ -70,7 +71,7 @@ def _remarks(report: Report) -> list[str]:
     if accounted is not None:
         remarks.append(
             f"Rated again: {accounted.events:,} events became {accounted.lines:,} lines, {accounted.duplicates:,} "
-            f"duplicates and {accounted.rejects:,} rejects; {accounted.rejected_records:,} of {accounted.records:,} "
+            f"duplicates, {accounted.rejects:,} rejects and {accounted.reservations:,} reservations and releases; {accounted.rejected_records:,} of {accounted.records:,} "
             f"records were rejected whole; {accounted.waiting:,} records still wait for a worker."
         )
     for number, (offset, at) in sorted(report.log_begins.items()):

@@ -28,7 +28,7 @@ Progress = Callable[[int], object]
 
 @dataclass(slots=True)
 class Accounted:
-    """What became of every event of the log: exactly one of line, duplicate and reject."""
+    """What became of every event of the log: exactly one of line, duplicate, reject and reservation."""
 
     records: int = 0
     """Of both topics."""
@@ -38,6 +38,8 @@ class Accounted:
     lines: int = 0
     duplicates: int = 0
     rejects: int = 0
+    reservations: int = 0
+    """Asked for or released: they have no line (R9.2)."""
     waiting: int = 0
     """Records that no worker had rated when the audit began."""
 
@@ -48,6 +50,7 @@ class Accounted:
         self.events += outcome.events
         self.lines += len(outcome.lines)
         self.duplicates += outcome.duplicates
+        self.reservations += outcome.reservations
         whole = sum(letter.index is None for letter in outcome.dead_letters)
         self.rejected_records += whole
         self.rejects += len(outcome.dead_letters) - whole
@@ -55,7 +58,7 @@ class Accounted:
     @property
     def complete(self) -> bool:
         """Tell whether every event became exactly one thing."""
-        return self.events == self.lines + self.duplicates + self.rejects
+        return self.events == self.lines + self.duplicates + self.rejects + self.reservations
 
 
 async def check_whole(logs: Logs) -> None:

@@ -31,3 +31,13 @@ def decision_as_dict(decision: Decision) -> dict[str, Any]:
     """Return a decision as plain JSON values."""
     plain: dict[str, Any] = msgspec.to_builtins(decision)
     return plain
+
+
+def quota_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a quota record; `schemas/json/` holds it for others, a test holds both equal."""
+    (schema,), parts = msgspec.json.schema_components([QuotaRecord], ref_template="#/$defs/{name}")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **parts.pop(schema["$ref"].rpartition("/")[2]),
+        "$defs": parts,
+    }

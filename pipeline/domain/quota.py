@@ -7,7 +7,7 @@ import msgspec
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.grants import Grant
-from pipeline.domain.instants import DAY_US, HOUR_US, MILLISECOND_US, day_start_us
+from pipeline.domain.instants import DAY_US, HOUR_US, MILLISECOND_US, SECOND_US, day_start_us
 from pipeline.domain.periods import period_at
 from pipeline.domain.preview import consume, preview
 from pipeline.domain.rejects import Rejected
@@ -149,6 +149,8 @@ class QuotaRecord(msgspec.Struct, frozen=True, omit_defaults=True):
     """More counters than a record holds: those that have used the least are left out."""
 
 
+CLOCK_US = 10 * 60 * SECOND_US
+"""How long windows are kept that are over by the watermark: for gates whose clocks are behind."""
 COUNTERS_MAX = 5_000
 """In one record; a customer with more has ever new workspaces or deployments."""
 
@@ -160,15 +162,15 @@ def empty_quota(customer: str) -> QuotaRecord:
 
 def quota_record(state: CustomerState, index: TermsIndex, answers: Sequence[Answer] = ()) -> QuotaRecord:
     """Return the quota record of a customer: the balances of every period and window that is not over."""
-    now_us = state.watermark_ms * MILLISECOND_US
+    now_us = state.watermark_ms * MILLISECOND_US - CLOCK_US
     accounts = []
     counted = 0
-    for key, account in state.accounts.items():
+    for key, account in sorted(state.accounts.items()):
         if _is_over(index.catalog, key, now_us):
             continue
         windows = _windows_used(account, now_us)
         counted += sum(len(window.pools) + len(window.budgets) for window in windows)
-        accounts.append(AccountUsed(*key, windows, account.tiers))
+        accounts.append(AccountUsed(*key, windows, dict(sorted(account.tiers.items()))))
     partial = counted > COUNTERS_MAX
     return QuotaRecord(
         SCHEMA,
@@ -191,33 +193,36 @@ def _is_over(catalog: Catalog, key: AccountKey, now_us: int) -> bool:
 
 
 def _windows_used(account: Account, now_us: int) -> list[WindowUsed]:
-    """Return the windows that are not over, those on one shelf as one."""
-    windows = []
+    """Return the windows that are not over, in an order that says nothing of how they came about."""
+    pools: dict[int, list[PoolUsed]] = {}
+    budgets: dict[int, list[BudgetUsed]] = {}
     for (day_us, _), counters in account.windows.items():
         if day_us != PERIOD and day_us + DAY_US <= now_us:
             continue
-        pools = [
-            PoolUsed(identity, used.balance, scope_value, hour_us)
-            for (identity, scope_value, hour_us), used in counters.pools.items()
-            if used.balance and (hour_us < 0 or now_us < hour_us + HOUR_US)
-        ]
-        budgets = [
-            BudgetUsed(identity, spent.units, spent.charge_pico, scope_value, hour_us)
-            for (identity, scope_value, hour_us), spent in counters.budgets.items()
-            if (spent.units or spent.charge_pico) and (hour_us < 0 or now_us < hour_us + HOUR_US)
-        ]
-        if pools or budgets:
-            windows.append(WindowUsed(day_us, pools, budgets))
-    return windows
+        for (identity, scope_value, hour_us), used in counters.pools.items():
+            if used.balance and (hour_us < 0 or now_us < hour_us + HOUR_US):
+                pools.setdefault(day_us, []).append(PoolUsed(identity, used.balance, scope_value, hour_us))
+        for (identity, scope_value, hour_us), spent in counters.budgets.items():
+            if (spent.units or spent.charge_pico) and (hour_us < 0 or now_us < hour_us + HOUR_US):
+                row = BudgetUsed(identity, spent.units, spent.charge_pico, scope_value, hour_us)
+                budgets.setdefault(day_us, []).append(row)
+    return [
+        WindowUsed(day_us, sorted(pools.get(day_us, ()), key=_place), sorted(budgets.get(day_us, ()), key=_place))
+        for day_us in sorted(pools.keys() | budgets.keys())
+    ]
+
+
+def _place(row: PoolUsed | BudgetUsed) -> tuple[str, str, int]:
+    return row.id, row.scope_value, row.hour_us
 
 
 def _most_used(account: AccountUsed) -> AccountUsed:
     """Return an account without the counters that have used the least: they are the last to deny anything."""
     windows = []
     for window in account.windows:
-        pools = sorted(window.pools, key=lambda pool: -pool.used)[: COUNTERS_MAX // 256 + 1]
+        pools = sorted(window.pools, key=lambda pool: -pool.used)[: COUNTERS_MAX // 2]
         budgets = sorted(window.budgets, key=lambda budget: (-budget.charge_pico, -budget.units))
-        windows.append(WindowUsed(window.day_us, pools, budgets[: COUNTERS_MAX // 256 + 1]))
+        windows.append(WindowUsed(window.day_us, pools, budgets[: COUNTERS_MAX // 2]))
     return AccountUsed(account.plan, account.plan_version, account.period, windows, account.tiers)
 
 

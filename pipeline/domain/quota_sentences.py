@@ -3,7 +3,7 @@
 from pipeline.domain.budgets import OVERAGE_BLOCKED, WALLET_EMPTY
 from pipeline.domain.catalog import Surcharge
 from pipeline.domain.instants import format_instant
-from pipeline.domain.money import format_cents, round_to_cents
+from pipeline.domain.money import round_to_cents
 from pipeline.domain.overage import surcharge_of
 from pipeline.domain.preview import Preview
 from pipeline.domain.quota import Request
@@ -29,7 +29,7 @@ def format_amount(currency: str, pico: int) -> str:
     cents = round_to_cents(pico)
     if cents == 0 and pico > 0:
         return f"less than {sign}0.01"
-    text = f"{sign}{format_cents(abs(cents))}"
+    text = f"{sign}{abs(cents) // 100:,}.{abs(cents) % 100:02d}"
     return f"-{text}" if cents < 0 else text
 
 

@@ -58,6 +58,11 @@ class Settings(BaseSettings):
         False,
         description="stop when nearly every event of a partition is rejected, instead of only saying so",
     )
+    worker_round_ms_min: int = Field(
+        20,
+        ge=0,
+        description="least time from one round of a partition to the next, in ms: so often a customer's quota is written at most",
+    )
     worker_round_bytes_max: int = Field(4 << 20, ge=1, description="source bytes that a worker rates before it writes")
     worker_buffer_bytes_max: int = Field(
         16 << 20,
@@ -78,6 +83,36 @@ class Settings(BaseSettings):
     )
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")
     sink_wait_ms_max: int = Field(500, ge=1, description="how long the sink gathers rows before it inserts, in ms")
+    api_host: str = Field("127.0.0.1", description="address that the HTTP API listens on; beyond this machine, behind TLS")
+    api_port: int = Field(8080, ge=0, le=65_535, description="port of the HTTP API; 0 = any free one")
+    api_operator_key_file: Path | None = Field(
+        None, description="file with an API key that may do everything: for the start, when no other is made yet"
+    )
+    api_body_bytes_max: int = Field(
+        4 << 20, ge=1, description="bytes of a request's body, as it comes and decompressed; more is refused"
+    )
+    api_body_timeout_ms: int = Field(
+        30_000, ge=1, description="how long a client may take to send a request's body, in ms"
+    )
+    api_in_flight_bytes_max: int = Field(
+        64 << 20, ge=1, description="bytes of bodies that are being taken in at once; beyond, clients are asked to wait"
+    )
+    api_ack_timeout_ms: int = Field(
+        10_000, ge=1, description="how long the HTTP API waits for Kafka's acknowledgement, in ms"
+    )
+    alerts_config: Path | None = Field(
+        None, description="YAML file with the targets of `usage alerts run`; without one, alerts go to standard output"
+    )
+    alerts_group: str = Field(
+        "usage-alerts", description="start of the consumer groups of the alerts; a point and a target's name follow"
+    )
+    alerts_retry_ms: int = Field(
+        1_000, ge=10, description="about how long an alert that was not delivered waits, in ms; doubled each time"
+    )
+    alerts_retry_ms_max: int = Field(300_000, ge=10, description="about how long it waits at most, in ms")
+    alerts_give_up_s: int = Field(
+        259_200, ge=1, description="after how long an alert that cannot be delivered goes to usage.dead-letter, in s"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 
     @field_validator("kafka", "clickhouse")

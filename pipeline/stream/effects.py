@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaProducer
 
 from pipeline.codec.lines import COLUMNS, COLUMNS_HEADER, LineBlock
 from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
-from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, STATES_TOPIC
+from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, QUOTA_TOPIC, STATES_TOPIC
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import DeadLetter, Effects
 from pipeline.settings import Settings
@@ -96,7 +96,7 @@ class PartitionWriter:
         except TimeoutError as late:
             raise TimeoutError(
                 f"Kafka did not take the transaction of partition {self._partition} within {TRANSACTION_MS_MAX / 1000:g} s: is "
-                "a partition of usage.lines, usage.states, usage.alerts or usage.dead-letter without a leader?"
+                "a partition of usage.lines, usage.states, usage.quota, usage.alerts or usage.dead-letter without a leader?"
             ) from late
         self._count(effects)
 
@@ -107,11 +107,12 @@ class PartitionWriter:
         await self._started().commit_transaction()
 
     async def _send_outputs(self, effects: Effects) -> None:
-        """Send lines, dead letters and alerts; return when every one is acknowledged."""
+        """Send lines, dead letters, alerts and quota records; return when every one is acknowledged."""
         await asyncio.gather(
             self._send(LINES_TOPIC, ([line_record(block)] for block in effects.blocks)),
             self._send(DEAD_LETTER_TOPIC, ([dead_letter_record(letter)] for letter in effects.dead_letters)),
             self._send(ALERTS_TOPIC, ([OutRecord(key, value, [])] for key, value in effects.alerts)),
+            self._send(QUOTA_TOPIC, ([OutRecord(key, value, [])] for key, value in effects.quotas)),
         )
 
     async def _send_states(self, effects: Effects, positions: Positions) -> None:
@@ -154,6 +155,7 @@ class PartitionWriter:
         counters = self._counters
         counters.add("lines", effects.lines)
         counters.add("alerts", len(effects.alerts))
+        counters.add("quotas", len(effects.quotas))
         counters.add("states", sum(len(changed.records) for changed in effects.states))
         counters.add("events", effects.events)
         counters.add("duplicates", effects.duplicates)

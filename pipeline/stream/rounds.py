@@ -36,6 +36,8 @@ class Desk:
         self.arrived = asyncio.Event()
         self.busy = False
         """In a round: it must not be cancelled, its effects are being written."""
+        self.paced_until_s = 0.0
+        """Before which no other round begins."""
         self.task: asyncio.Task[None] | None = None
 
     def sides(self) -> list[tuple[TP, Side]]:
@@ -182,7 +184,7 @@ class Rounds(Service):
             if not desk.is_ahead():
                 await desk.arrived.wait()
             return []
-        wait_s = ready_at_s - time.monotonic()
+        wait_s = max(ready_at_s, desk.paced_until_s) - time.monotonic()
         if wait_s > 0:
             await _wait_for(desk.arrived, wait_s)
             return []
@@ -196,6 +198,7 @@ class Rounds(Service):
 
     async def _round(self, desk: Desk, runs: list[Run]) -> None:
         """Rate records and write what follows from it, in one transaction or, when there is much, in several."""
+        desk.paced_until_s = time.monotonic() + self.app.settings.worker_round_ms_min / 1000
         self._count_records(runs)
         ledger = desk.holding.ledger
         done = desk.done()
