@@ -31,6 +31,7 @@ PORT = click.IntRange(0, 65535)
 )
 @click.option("--kafka-port", default=9092, show_default=True, type=PORT, help="Port on 127.0.0.1; 0 = any free one.")
 @click.option("--clickhouse-port", default=8123, show_default=True, type=PORT, help="The same for ClickHouse.")
+@click.option("--api-port", default=8080, show_default=True, type=PORT, help="The same for the HTTP API.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(1, 64), help="How many workers.")
 @click.option(
     "--ready-file",
@@ -39,9 +40,17 @@ PORT = click.IntRange(0, 65535)
 )
 @options_for("catalog", "log_level")
 def up_command(
-    data: Path, kafka_port: int, clickhouse_port: int, workers: int, ready_file: Path | None, settings: Settings
+    data: Path,
+    kafka_port: int,
+    clickhouse_port: int,
+    api_port: int,
+    workers: int,
+    ready_file: Path | None,
+    settings: Settings,
 ) -> None:
-    """Run broker, ClickHouse, topics, migrations, workers and the sink in the foreground, until Ctrl-C.
+    """Run broker, ClickHouse, topics, migrations, workers, the sink and the HTTP API in the foreground, until Ctrl-C.
+
+    The API listens on this machine only; operator.key in the data folder holds a key that may do everything.
 
     What dies is started again, unless it keeps dying. For a laptop, a test or a demonstration; docker-compose.yml has
     the real servers.
@@ -49,7 +58,12 @@ def up_command(
     load_or_explain(required_catalog(settings))
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # of one that was killed
-    stack_arguments = {"kafka_port": kafka_port, "clickhouse_port": clickhouse_port, "workers": workers}
+    stack_arguments = {
+        "kafka_port": kafka_port,
+        "clickhouse_port": clickhouse_port,
+        "api_port": api_port,
+        "workers": workers,
+    }
     try:
         asyncio.run(_run(settings, data, stack_arguments, ready_file))
     except (StackError, GaveUp, TopicError, MigrationError, KafkaError, ClickHouseError, OSError) as error:
@@ -63,8 +77,15 @@ async def _run(settings: Settings, data: Path, stack_arguments: dict[str, int], 
     cancel_on_signals(lambda text: _log("up", text))
     try:
         async with Stack(settings, data, log=_log_of, **stack_arguments) as stack:
-            addresses = {"kafka": stack.settings.kafka, "clickhouse": stack.settings.clickhouse}
-            _log("up", f"ready: Kafka {addresses['kafka']}, ClickHouse {addresses['clickhouse']}; Ctrl-C stops all")
+            addresses = {
+                "kafka": stack.settings.kafka,
+                "clickhouse": stack.settings.clickhouse,
+                "api": f"http://{stack.settings.api_host}:{stack.settings.api_port}",
+            }
+            _log(
+                "up", f"ready: Kafka {addresses['kafka']}, ClickHouse {addresses['clickhouse']}, API {addresses['api']}"
+            )
+            _log("up", f"an operator's API key is in {data / 'operator.key'}; Ctrl-C stops all")
             if ready_file is not None:
                 _write_whole(ready_file, json.dumps(addresses))
             await stack.run()

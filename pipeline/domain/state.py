@@ -52,7 +52,7 @@ class Spent(msgspec.Struct, gc=False):
     """The use of the limit below which no threshold is reached (R6.10); not to be stored, 0 when it is not known."""
 
 
-class Counters(msgspec.Struct):
+class Counters(msgspec.Struct, gc=False):
     """The pools and budgets of one window: what they have lost so far; an absent entry is an untouched one."""
 
     pools: dict[CounterKey, Used] = msgspec.field(default_factory=dict)
@@ -61,7 +61,7 @@ class Counters(msgspec.Struct):
     """Noted in the customer's `changed`."""
 
 
-class Account(msgspec.Struct):
+class Account(msgspec.Struct, gc=False):
     """A customer under one plan version in one period (R4.5)."""
 
     retires_us: int
@@ -102,8 +102,8 @@ class Answer(msgspec.Struct, frozen=True):
     """Why it is not held; None when it is."""
 
 
-class CustomerState(msgspec.Struct):
-    """All that is remembered of one customer."""
+class CustomerState(msgspec.Struct, gc=False):
+    """All that is remembered of one customer. Nothing in it may lead back to it: the collector of cycles does not look."""
 
     customer: str
     watermark_ms: int = -1

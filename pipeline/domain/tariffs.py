@@ -5,18 +5,31 @@ of look-ups, no state: dropping it changes no result.
 """
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 from zlib import crc32
 
+import msgspec
+
 from pipeline.domain.alerts import Alert, alert_from, reached
-from pipeline.domain.catalog import Allowance, Budget, Deployment, Subscription
+from pipeline.domain.catalog import Allowance, Budget, Deployment, Plan, Subscription
 from pipeline.domain.dedupe import HORIZON_DAYS
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.instants import DAY_US, HOUR_US, format_instant
 from pipeline.domain.lines import Kind
 from pipeline.domain.periods import Period, period_at
 from pipeline.domain.rejects import NO_SUBSCRIPTION, Rejected
-from pipeline.domain.state import PERIOD, Account, CounterKey, Counters, CustomerState, SlotKey, Spent, Used, WindowKey
+from pipeline.domain.state import (
+    PERIOD,
+    Account,
+    AccountKey,
+    CounterKey,
+    Counters,
+    CustomerState,
+    SlotKey,
+    Spent,
+    Used,
+    WindowKey,
+)
 from pipeline.domain.terms import Terms, TermsIndex
 
 Shape = tuple[str, str, str, str, str, str]
@@ -31,19 +44,16 @@ _BEGINNING_US = -(1 << 62)
 _END_US = 1 << 62
 
 
-class _Slot:
+class _Slot(msgspec.Struct, eq=False, gc=False):
     """Where a pool or budget counts: the counters of the window that holds the posting time."""
 
-    __slots__ = ("counters", "end_us", "limits", "scope_value", "shelf", "start_us", "window")
-
-    def __init__(self, limits: Allowance | Budget, scope_value: str) -> None:
-        self.limits = limits
-        self.scope_value = scope_value
-        self.shelf = shelf_of(scope_value)
-        self.start_us = self.end_us = 0
-        """[start, end) of the window; empty at first."""
-        self.window: WindowKey = (PERIOD, self.shelf)
-        self.counters = _NO_COUNTERS
+    limits: Allowance | Budget
+    scope_value: str
+    window: WindowKey
+    counters: Counters
+    start_us: int
+    end_us: int
+    """[start, end) of the window; empty at first."""
 
     def _enter(self, account: Account, posted_us: int) -> CounterKey:
         """Go to the window that holds a posting time, and return the place in its counters."""
@@ -56,7 +66,7 @@ class _Slot:
         else:
             self.start_us = hour_us = posted_us // HOUR_US * HOUR_US
             self.end_us = self.start_us + HOUR_US
-        self.window = (PERIOD if per == "period" else posted_us // DAY_US * DAY_US, self.shelf)
+        self.window = (PERIOD if per == "period" else posted_us // DAY_US * DAY_US, self.window[1])
         counters = account.windows.get(self.window)
         if counters is None:
             counters = account.windows[self.window] = Counters()
@@ -71,15 +81,17 @@ class _Slot:
         ]
 
 
-class PoolSlot(_Slot):
+class PoolSlot(_Slot, eq=False, gc=False):
     """An allowance, and what the window at hand has used of it."""
 
-    __slots__ = ("included", "used")
+    included: int
+    used: Used
 
-    def __init__(self, allowance: Allowance, scope_value: str) -> None:
-        super().__init__(allowance, scope_value)
-        self.included = allowance.included
-        self.used = _NOTHING_USED
+    @classmethod
+    def of(cls, allowance: Allowance, scope_value: str) -> "PoolSlot":
+        """Return a slot that is in no window yet."""
+        window = (PERIOD, shelf_of(scope_value))
+        return cls(allowance, scope_value, window, _NO_COUNTERS, 0, 0, allowance.included, _NOTHING_USED)
 
     def enter(self, account: Account, posted_us: int) -> None:
         """Go to the window that holds a posting time."""
@@ -103,17 +115,20 @@ class PoolSlot(_Slot):
             state.note_window(tariff.account_key, self.window, self.counters)
 
 
-class BudgetSlot(_Slot):
+class BudgetSlot(_Slot, eq=False, gc=False):
     """A budget, and what the window at hand has seen of it."""
 
-    __slots__ = ("amount_pico", "blocks", "quantity", "spent")
+    blocks: bool
+    quantity: int | None
+    amount_pico: int
+    spent: Spent
 
-    def __init__(self, budget: Budget, scope_value: str) -> None:
-        super().__init__(budget, scope_value)
-        self.blocks = budget.blocks
-        self.quantity = budget.quantity
-        self.amount_pico = budget.amount_pico or 0
-        self.spent = _NOTHING_SPENT
+    @classmethod
+    def of(cls, budget: Budget, scope_value: str) -> "BudgetSlot":
+        """Return a slot that is in no window yet."""
+        window = (PERIOD, shelf_of(scope_value))
+        limit = (budget.blocks, budget.quantity, budget.amount_pico or 0)
+        return cls(budget, scope_value, window, _NO_COUNTERS, 0, 0, *limit, _NOTHING_SPENT)
 
     def enter(self, account: Account, posted_us: int) -> None:
         """Go to the window that holds a posting time."""
@@ -144,81 +159,83 @@ class BudgetSlot(_Slot):
 
 
 SlotT = TypeVar("SlotT", PoolSlot, BudgetSlot)
+LimitsT = TypeVar("LimitsT", Allowance, Budget)
 
 
-class Tariff:
+class Tariff(msgspec.Struct, eq=False, gc=False):
     """How events of one shape are rated that are posted in [from_us, until_us)."""
 
-    __slots__ = (
-        "account",
-        "account_key",
-        "app",
-        "budgets",
-        "builder",
-        "closes_us",
-        "deployment",
-        "from_us",
-        "limited",
-        "model_class",
-        "period",
-        "plan",
-        "plan_id",
-        "plan_version",
-        "pools",
-        "retires_us",
-        "terms",
-        "until_us",
-    )
+    terms: Terms
+    deployment: Deployment
+    plan: Plan
+    from_us: int
+    until_us: int
+    closes_us: int
+    """The watermark at which events of the period are late (R3.2)."""
+    builder: str
+    app: str
+    plan_id: str
+    plan_version: int
+    model_class: str
+    period: str
+    account_key: AccountKey
+    limited: bool
+    """Overage may be blocked (R6.5)."""
+    account: Account | None = None
+    pools: tuple[tuple[PoolSlot, int], ...] = ()
+    """Allowances, each with what one unit costs it."""
+    budgets: tuple[BudgetSlot, ...] = ()
 
-    def __init__(
-        self, terms: Terms, deployment: Deployment, builder: str, subscription: Subscription, period: Period
-    ) -> None:
-        plan = subscription.plan
-        self.terms = terms
-        self.deployment = deployment
-        self.plan = plan
-        self.from_us = max(subscription.start_us, period.start_us)
-        self.until_us = period.end_us if subscription.end_us is None else min(subscription.end_us, period.end_us)
-        self.closes_us = period.end_us + plan.grace_hours * HOUR_US
-        """The watermark at which events of the period are late (R3.2)."""
-        self.retires_us = self.closes_us + HORIZON_DAYS * DAY_US
-        self.builder = builder
-        self.app = deployment.app
-        self.plan_id = plan.id
-        self.plan_version = plan.version
-        self.model_class = terms.model_class
-        self.period = period.name
-        self.account_key = (plan.id, plan.version, period.name)
-        self.account: Account | None = None
-        self.limited = terms.policy != "invoice" or any(budget.blocks for budget in terms.budgets)
-        """Overage may be blocked (R6.5)."""
-        self.pools: list[tuple[PoolSlot, int]] = []
-        """Allowances, each with what one unit costs it."""
-        self.budgets: list[BudgetSlot] = []
+    @classmethod
+    def of(
+        cls, terms: Terms, deployment: Deployment, builder: str, subscription: Subscription, period: Period
+    ) -> "Tariff":
+        """Return the tariff of a deployment's events under a subscription in a period, bound to no account yet."""
+        plan, end_us = subscription.plan, subscription.end_us
+        return cls(
+            terms=terms,
+            deployment=deployment,
+            plan=plan,
+            from_us=max(subscription.start_us, period.start_us),
+            until_us=period.end_us if end_us is None else min(end_us, period.end_us),
+            closes_us=period.end_us + plan.grace_hours * HOUR_US,
+            builder=builder,
+            app=deployment.app,
+            plan_id=plan.id,
+            plan_version=plan.version,
+            model_class=terms.model_class,
+            period=period.name,
+            account_key=(plan.id, plan.version, period.name),
+            limited=terms.policy != "invoice" or any(budget.blocks for budget in terms.budgets),
+        )
 
     def bind(self, state: CustomerState, event: UsageEvent) -> Account:
         """Hold on to the account and to the counters of the pools and budgets."""
         account = state.accounts.get(self.account_key)
         if account is None:
-            account = state.accounts[self.account_key] = Account(self.retires_us)
+            account = state.accounts[self.account_key] = Account(self.closes_us + HORIZON_DAYS * DAY_US)
             state.note_account(self.account_key, account)
         scope_values = {"customer": "", "deployment": event.source, "workspace": event.workspace}
-        self.pools = [
-            (self._slot(state.pool_slots, PoolSlot, pool, scope_values[pool.scope]), weight)
-            for pool, weight in self.terms.pools
-        ]
-        self.budgets = [
-            self._slot(state.budget_slots, BudgetSlot, budget, scope_values[budget.scope])
-            for budget in self.terms.budgets
-        ]
+        self.pools = tuple(
+            [
+                (self._slot(state.pool_slots, PoolSlot.of, pool, scope_values[pool.scope]), weight)
+                for pool, weight in self.terms.pools
+            ]
+        )
+        self.budgets = tuple(
+            [
+                self._slot(state.budget_slots, BudgetSlot.of, budget, scope_values[budget.scope])
+                for budget in self.terms.budgets
+            ]
+        )
         self.account = account
         return account
 
     def _slot(
         self,
         slots: dict[SlotKey, SlotT],
-        make: Callable[[Any, str], SlotT],
-        limits: Allowance | Budget,
+        make: Callable[[LimitsT, str], SlotT],
+        limits: LimitsT,
         scope_value: str,
     ) -> SlotT:
         """Return the slot that all tariffs of an account share."""
@@ -251,7 +268,7 @@ def tariff_at(
         )
     if len(tariffs) >= _TARIFFS_MAX:
         state.forget_tariffs()
-    tariff = tariffs[shape] = Tariff(
+    tariff = tariffs[shape] = Tariff.of(
         index.of(subscription.plan, event),
         deployment,
         catalog.apps[deployment.app].builder,

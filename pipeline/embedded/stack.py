@@ -1,4 +1,4 @@
-"""The whole pipeline on one machine: broker, ClickHouse, topics, migrations, workers and the sink."""
+"""The whole pipeline on one machine: broker, ClickHouse, topics, migrations, workers, the sink and the API."""
 
 import asyncio
 import contextlib
@@ -16,6 +16,7 @@ from typing import IO, Any, Self
 import clickhouse_connect
 from pydantic import SecretStr
 
+from pipeline.access.operator_file import ensure_operator_token
 from pipeline.embedded import broker, clickhouse
 from pipeline.embedded.process import ChildProcess
 from pipeline.settings import Settings
@@ -50,11 +51,14 @@ class Stack:
         kafka_port: int,
         clickhouse_port: int,
         workers: int,
+        api_port: int | None = None,
         log: Callable[[str, str], None],
     ) -> None:
         self.settings = settings
         self._kafka_port = kafka_port
         self._clickhouse_port = clickhouse_port
+        self._api_port = api_port
+        """None: no API."""
         self._data = data
         self._workers = workers
         self._log = log
@@ -67,8 +71,9 @@ class Stack:
     async def __aenter__(self) -> Self:
         if find_spec("chdb") is None:
             raise StackError("the embedded servers are not installed; install usage-pipeline[embedded]")
-        if self._kafka_port == self._clickhouse_port != 0:
-            raise StackError(f"Kafka and ClickHouse cannot both listen on port {self._kafka_port}")
+        ports = [port for port in (self._kafka_port, self._clickhouse_port, self._api_port) if port]
+        if len(set(ports)) < len(ports):
+            raise StackError(f"Kafka, ClickHouse and the API need ports of their own, not {', '.join(map(str, ports))}")
         self._data.mkdir(parents=True, exist_ok=True)
         self._lock = await self._take_lock()
         try:
@@ -110,7 +115,7 @@ class Stack:
             "kafka": f"{LOOPBACK}:{kafka_port}",
             "kafka_security_protocol": "PLAINTEXT",  # whatever is set for the real servers
             "clickhouse": f"http://{LOOPBACK}:{clickhouse_port}",
-        }
+        } | self._reach_of_api()
         self.settings = self.settings.model_copy(update=reach)
         self._environment = {**os.environ, **environment_of(self.settings)}
         self._spawn("kafka", broker.broker_command(self._data / "kafka", kafka_port), broker.STOP_TIMEOUT_S)
@@ -125,7 +130,17 @@ class Stack:
         for number in range(1, self._workers + 1):
             self._spawn_ours(f"worker-{number}", "worker")
         self._spawn_ours("sink", "sink")
+        if self._api_port is not None:
+            self._spawn_ours("api", "api")
         await self._while_alive(_all_exist(self._ready_files))
+
+    def _reach_of_api(self) -> dict[str, Any]:
+        """Return the settings of the API: on this machine only, with an operator's key in a file that only we can read."""
+        if self._api_port is None:
+            return {}
+        key_file = self._data / "operator.key"
+        ensure_operator_token(key_file)
+        return {"api_host": LOOPBACK, "api_port": _port("API", self._api_port), "api_operator_key_file": key_file}
 
     async def _while_alive(self, *conditions: Coroutine[Any, Any, None]) -> None:
         """Wait until all conditions hold. Raises GaveUp when a process is given up on before."""
@@ -159,7 +174,7 @@ class Stack:
         stopping.result()
 
     async def _stop(self) -> None:
-        """Stop workers and sink together, then the servers that they need."""
+        """Stop workers, sink and API together, then the servers that they need."""
         servers, ours = self._children[:2], self._children[2:]
         await asyncio.gather(*(child.stop() for child in ours))
         await asyncio.gather(*(child.stop() for child in servers))

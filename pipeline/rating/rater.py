@@ -37,7 +37,7 @@ class DeadLetter:
     original: bytes
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """What one record came to. `customer` is None when it left no trace in any state."""
 
     lines: list[Line] = []

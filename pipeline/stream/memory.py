@@ -3,7 +3,7 @@
 import ctypes
 import gc
 
-YOUNG_OBJECTS_MAX = 200_000
+YOUNG_OBJECTS_MAX = 1_000_000
 """How many objects may come to be before the collector of cycles looks at them. At Python's 700 it takes a fifth of the
 worker's time, for records, lines and states that hold no cycles and are freed by their reference counts."""
 OLD_COLLECTIONS_MIN = 1000

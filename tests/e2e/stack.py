@@ -35,11 +35,13 @@ class RunningStack:
         self._log = folder / "up.log"
         self.process: subprocess.Popen[bytes] | None = None
         self.settings: Settings | None = None
+        self.api = ""
 
     def start(self) -> "RunningStack":
         ready_file = self.folder / "ready.json"
         arguments = [sys.executable, "-m", "pipeline", "up", "--data", str(self.folder / "data")]
         arguments += ["--catalog", str(self._catalog), "--kafka-port", "0", "--clickhouse-port", "0"]
+        arguments += ["--api-port", "0"]
         arguments += ["--workers", str(self._workers), "--ready-file", str(ready_file)]
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(arguments, stdout=log, stderr=log, env=_environment())
@@ -49,6 +51,7 @@ class RunningStack:
             assert time.monotonic() < deadline, f"usage up is not ready:\n{self.log()}"
             time.sleep(0.05)  # another process makes the file: nothing to await
         addresses = json.loads(ready_file.read_text())
+        self.api = addresses.pop("api")
         self.settings = load_settings(**addresses, catalog=self._catalog)
         return self
 

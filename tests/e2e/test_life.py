@@ -44,6 +44,10 @@ def test_nothing_is_left_running_after_a_stop_nor_in_the_way_after_a_kill(stack:
     assert stack.stop() == 0, stack.log()
 
     ended = [line.split("|")[0].strip() for line in stack.log().splitlines() if " stopped" in line]
-    assert (set(ended[:2]), set(ended[2:4]), ended[4:]) == ({"worker-1", "sink"}, {"kafka", "clickhouse"}, ["up"])
+    assert (set(ended[:3]), set(ended[3:5]), ended[5:]) == (
+        {"worker-1", "sink", "api"},
+        {"kafka", "clickhouse"},
+        ["up"],
+    )
     assert processes_on(stack.folder) == []
     assert not (stack.folder / "ready.json").exists()
