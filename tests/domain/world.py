@@ -19,7 +19,16 @@ from pipeline.domain.terms import TermsIndex
 DOLLAR = 10**12
 CENT = 10**10
 NOON = "2026-11-10T12:00:00Z"
-MEMORIES = {"oldest_identity_ms", "tariffs", "late_tariffs", "pool_slots", "budget_slots", "changed"}
+MEMORIES = {
+    "oldest_identity_ms",
+    "tariffs",
+    "late_tariffs",
+    "pool_slots",
+    "budget_slots",
+    "changed",
+    "quota_changed",
+    "answers",
+}
 """Of a state: what can be worked out again."""
 
 

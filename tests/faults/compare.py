@@ -12,23 +12,28 @@ from clickhouse_connect.driver.client import Client
 
 from pipeline.billing.lines import read_lines
 from pipeline.codec.lines import alert_fields, line_fields
+from pipeline.codec.quota import decode_quota
 from pipeline.codec.states import POSITIONS_KEY, split_key
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.quota import empty_quota, quota_record
 from pipeline.domain.records import (
     ALERTS_TOPIC,
     DEAD_LETTER_TOPIC,
     EVENTS_TOPIC,
     GRANTS_TOPIC,
     LINES_TOPIC,
+    QUOTA_TOPIC,
     STATES_TOPIC,
     Record,
 )
 from pipeline.domain.state import CustomerState
+from pipeline.domain.terms import TermsIndex
 from pipeline.rating.ledger import Ledger
 from pipeline.rating.offline import OfflineRating
 from tests.domain.world import snapshot
 from tests.faults.journal import Entry
 from tests.fixtures.lines import lines_in
+from tests.rating.support import balances
 
 EXAMPLES_MAX = 5
 _APPLIED = {"events_applied", "grants_applied"}
@@ -89,7 +94,7 @@ def _as_record(record: Any) -> Record:
 
 async def read_logs(kafka: str, partitions: int) -> Logs:
     """Read every topic to its end, committed records only."""
-    topics = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, DEAD_LETTER_TOPIC, ALERTS_TOPIC, STATES_TOPIC)
+    topics = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, DEAD_LETTER_TOPIC, ALERTS_TOPIC, QUOTA_TOPIC, STATES_TOPIC)
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka,
         isolation_level="read_committed",
@@ -211,6 +216,19 @@ def compare_balances(expected: Expected, catalog: Catalog, logs: Logs, partition
         differing = [field_name for field_name in ours.keys() - _APPLIED if ours[field_name] != theirs[field_name]]
         if differing:
             drift.add("balances: different", f"{name}: {sorted(differing)}")
+
+
+def compare_quotas(expected: Expected, catalog: Catalog, logs: Logs, drift: Drift) -> None:
+    """Hold the last quota record of each customer against what the offline rating leaves (R8.3, R9)."""
+    index = TermsIndex(catalog)
+    last = {record.key.decode(): decode_quota(record.value) for record in logs.by_topic[QUOTA_TOPIC]}
+    for name in last.keys() - expected.states.keys():
+        drift.add("quota: too many", name)
+    for name, state in expected.states.items():
+        wanted = quota_record(state, index)
+        found = last.get(name, empty_quota(name))
+        if balances(found, wanted) != balances(wanted, wanted):
+            drift.add("quota: different", f"{name}: {found}, not {wanted}")
 
 
 def _compare_counters(what: str, wanted: Counter[Any], found: Counter[Any], drift: Drift) -> None:

@@ -10,14 +10,20 @@ from typing import Any, NamedTuple
 
 from aiokafka.partitioner import DefaultPartitioner
 
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.codec.records import decode_events
+from pipeline.domain.events import UsageEvent
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
+from pipeline.domain.rejects import Rejected
 from tests.model.case_catalog import CUSTOMERS, make_catalog
 from tests.model.cases import STARTS, Journal
+from tests.rating.support import reservations_before
 
 EVENTS_A_WORLD = 30
 HOT_SHARE = 0.4
 """Share of all events that the hot customer sends, in records of up to 300 events."""
 REJECTS_SHARE = 0.06
+RESERVED_SHARE = 0.2
+"""Share of single events for which something is reserved before."""
 HOT_CUSTOMER = CUSTOMERS[0]
 _CUSTOMER = re.compile(r"\bacme\b|b(?:ü|\\u00fc)rger & co|\bcust-3\b|\bcust-10\b")
 _DEPLOYMENT = re.compile(r"\bdep-\d-(?:helpdesk|docflow)-\d\b")
@@ -69,6 +75,15 @@ def make_round(seed: int, events: int, partitions: int) -> Case:
     return Case(_catalog_of_worlds(catalog, worlds), list(_entries(merged, partitions)))
 
 
+def is_one_event(value: bytes | None) -> bool:
+    """Return whether a record holds one usage event and nothing that is wrong."""
+    try:
+        events = decode_events(Record(EVENTS_TOPIC, 0, 0, 0, None, value))
+    except Rejected:
+        return False
+    return len(events) == 1 and isinstance(events[0], UsageEvent)
+
+
 def _rising(records: list[dict[str, Any]], number: int) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
     """Yield a journal's records with when each is sent: its timestamps, but never falling."""
     sent_ms = 0
@@ -82,6 +97,7 @@ def _entries(merged: list[tuple[dict[str, Any], int]], partitions: int) -> Itera
 
     A grant is later than all before it, an event not earlier than the last grant; else timestamps may fall.
     """
+    rng = Random(len(merged))
     partitioner = DefaultPartitioner()
     everyone = list(range(partitions))
     last_ms = granted_ms = 0
@@ -98,6 +114,9 @@ def _entries(merged: list[tuple[dict[str, Any], int]], partitions: int) -> Itera
         partition = number % partitions if raw_key is None else partitioner(raw_key, everyone, everyone)
         headers = tuple((name, text.encode()) for name, text in record.get("headers", {}).items())
         raw = None if value is None else value.encode(errors="surrogatepass")
+        if record["topic"] == EVENTS_TOPIC and rng.random() < RESERVED_SHARE and is_one_event(raw):
+            for reservation in reservations_before(raw or b"", rng):
+                yield Entry(EVENTS_TOPIC, partition, ts, raw_key, reservation, ())
         yield Entry(record["topic"], partition, ts, raw_key, raw, headers)
 
 

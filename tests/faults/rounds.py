@@ -16,6 +16,7 @@ from tests.faults.compare import (
     Drift,
     compare_balances,
     compare_outputs,
+    compare_quotas,
     compare_sources,
     compare_tables,
     rate_sources,
@@ -151,6 +152,7 @@ class Round:
         compare_sources(self.case.entries[: self.feeder.sent], logs, drift, len(self.feeder.given_up))
         compare_outputs(expected, logs, drift)
         compare_balances(expected, catalog, logs, PARTITIONS, drift)
+        compare_quotas(expected, catalog, logs, drift)
         with contextlib.closing(client_of(self.rig.settings)) as client:
             await asyncio.to_thread(compare_tables, expected, client, drift, final=self._options.final)
 

@@ -15,6 +15,7 @@ from pipeline.domain.records import (
     EVENTS_TOPIC,
     GRANTS_TOPIC,
     LINES_TOPIC,
+    QUOTA_TOPIC,
     STATES_TOPIC,
 )
 from pipeline.rating.ledger import Ledger
@@ -25,6 +26,7 @@ from tests.faults.compare import (
     compare_balances,
     compare_lines,
     compare_outputs,
+    compare_quotas,
     compare_sources,
     rate_sources,
 )
@@ -54,7 +56,7 @@ def catalog(case: Case, tmp_path_factory: pytest.TempPathFactory) -> Catalog:
 @pytest.fixture
 def topics(case: Case, catalog: Catalog) -> dict[str, list[Any]]:
     """Give the topics as a worker without a fault writes them."""
-    names = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, DEAD_LETTER_TOPIC, ALERTS_TOPIC, STATES_TOPIC)
+    names = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, DEAD_LETTER_TOPIC, ALERTS_TOPIC, QUOTA_TOPIC, STATES_TOPIC)
     topics: dict[str, list[Any]] = {name: [] for name in names}
     for entry in case.entries:
         offset = len(topics[entry.topic])
@@ -67,6 +69,7 @@ def topics(case: Case, catalog: Catalog) -> dict[str, list[Any]]:
     letters = [dead_letter_record(letter) for letter in effects.dead_letters]
     topics[LINES_TOPIC] = [record(LINES_TOPIC, at, None, line) for at, line in enumerate(rows_of(effects))]
     topics[ALERTS_TOPIC] = [record(ALERTS_TOPIC, at, *alert) for at, alert in enumerate(effects.alerts)]
+    topics[QUOTA_TOPIC] = [record(QUOTA_TOPIC, at, *quota) for at, quota in enumerate(effects.quotas)]
     topics[DEAD_LETTER_TOPIC] = [
         record(DEAD_LETTER_TOPIC, at, each.key, each.value, headers=each.headers) for at, each in enumerate(letters)
     ]
@@ -81,6 +84,7 @@ def drift_of(case: Case, catalog: Catalog, topics: dict[str, list[Any]]) -> Drif
     compare_sources(case.entries, logs, drift, given_up=0)
     compare_outputs(expected, logs, drift)
     compare_balances(expected, catalog, logs, 1, drift)
+    compare_quotas(expected, catalog, logs, drift)
     return drift
 
 
@@ -115,6 +119,7 @@ DAMAGES: dict[str, tuple[Damage, str]] = {
         "dead letters: doubled",
     ),
     "dead letter changed": (change_code, "dead letters: too many"),
+    "quota lost": (lambda topics: topics[QUOTA_TOPIC].pop(), "quota: different"),
     "state lost": (lose_state, "balances: missing"),
     "event lost by the broker": (lambda topics: topics[EVENTS_TOPIC].pop(), "records in the source topics: missing"),
     "event doubled by the broker": (

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import yaml
@@ -15,6 +16,7 @@ from pipeline.codec.journal import parse_journal_line
 from pipeline.codec.lines import COLUMNS, alert_fields, line_fields, objects_of
 from pipeline.codec.states import Part, parse_part
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.quota import QuotaRecord
 from pipeline.domain.records import EVENTS_TOPIC, Record
 from pipeline.rating.ledger import Effects, Ledger
 from pipeline.rating.offline import OfflineRating
@@ -145,3 +147,35 @@ def event(identity: str, **changes: Any) -> dict[str, Any]:
 def record(offset: int, value: Any, sent: str = NOON, *, key: str | None = "acme", topic: str = EVENTS_TOPIC) -> Record:
     payload = value if isinstance(value, bytes) else json.dumps(value).encode()
     return Record(topic, 0, offset, ms(sent), None if key is None else key.encode(), payload)
+
+
+def reservations_before(value: bytes, rng: Random) -> list[bytes]:
+    """Return a reservation for the one event of a record and sometimes a release, to be sent before it at the same time."""
+    fields = json.loads(value)
+    fields = fields[0] if isinstance(fields, list) else fields
+    data = {key: each for key, each in fields["data"].items() if key not in ("operation", "status", "reservation")}
+    reserve = fields | {"type": "ai.usage.reserve.v1", "id": fields["id"] + "-r"}
+    reserve["data"] = data | {"ttl_s": rng.choice([1, 60, 86_400])}
+    release = fields | {"type": "ai.usage.release.v1", "id": fields["id"] + "-x"}
+    release["data"] = {"reservation": rng.choice([reserve["id"], "another"])}
+    chosen = [reserve, release] if rng.random() < 0.3 else [reserve]
+    return [json.dumps(each).encode() for each in chosen]
+
+
+def balances(record: QuotaRecord, now: QuotaRecord) -> tuple[Any, ...]:
+    """Return what of a record still counts at the time of another; of windows, those of the period."""
+    grants = [left for left in record.grants if left.expires_us is None or now.watermark_ms * 1000 < left.expires_us]
+    held = [each for each in record.held if each.expires_ms > now.watermark_ms]
+    open_periods = {each.period for each in now.accounts}
+    accounts = [
+        (
+            [window for window in each.windows if window.day_us < 0],
+            each.tiers,
+            each.plan,
+            each.plan_version,
+            each.period,
+        )
+        for each in record.accounts
+        if each.period in open_periods
+    ]
+    return record.wallet_pico, grants, held, accounts

@@ -1,6 +1,5 @@
 """Quota records against rating itself: a decision is what R6 then does (R8.3), and reservations change no line (R9)."""
 
-import json
 from collections import Counter
 from functools import lru_cache
 from random import Random
@@ -23,7 +22,7 @@ from pipeline.domain.terms import TermsIndex
 from pipeline.rating.ledger import Ledger
 from pipeline.rating.rater import Rater
 from tests.domain.world import CENT, DOLLAR, World
-from tests.rating.support import case, event, play, rate_offline, rated, record, restored
+from tests.rating.support import balances, case, event, play, rate_offline, rated, record, reservations_before, restored
 
 SEEDS = range(24)
 PRICED = (
@@ -117,21 +116,9 @@ def with_reservations(seed: int) -> list[Record]:
     for each in case(seed).records:
         usage = single_event(each)
         if usage is not None and rng.random() < 0.5:
-            made += [each._replace(value=value, headers=()) for value in reservations_of(each, rng)]
+            made += [each._replace(value=value, headers=()) for value in reservations_before(each.value or b"", rng)]
         made.append(each)
     return [each._replace(offset=offset) for offset, each in enumerate(made)]
-
-
-def reservations_of(record: Record, rng: Random) -> list[bytes]:
-    fields = json.loads(record.value or b"")
-    fields = fields[0] if isinstance(fields, list) else fields
-    data = {key: value for key, value in fields["data"].items() if key not in ("operation", "status", "reservation")}
-    reserve = fields | {"type": "ai.usage.reserve.v1", "id": fields["id"] + "-r"}
-    reserve["data"] = data | {"ttl_s": rng.choice([1, 60, 86_400])}
-    release = fields | {"type": "ai.usage.release.v1", "id": fields["id"] + "-x"}
-    release["data"] = {"reservation": rng.choice([reserve["id"], "another"])}
-    chosen = [reserve, release] if rng.random() < 0.3 else [reserve]
-    return [json.dumps(each).encode() for each in chosen]
 
 
 @pytest.mark.rule("R9.2", "R9.4", "R9.5")
@@ -196,19 +183,6 @@ def test_what_was_published_last_is_what_is_left(seed: int) -> None:
     for name, now in quotas_of(ledger, catalog).items():
         last = published.get(name, empty_quota(name))
         assert balances(last, now) == balances(now, now)
-
-
-def balances(record: QuotaRecord, now: QuotaRecord) -> tuple[Any, ...]:
-    """Return what of a record still counts at the time of another; of windows, those of the period."""
-    grants = [left for left in record.grants if left.expires_us is None or now.watermark_ms * 1000 < left.expires_us]
-    held = [each for each in record.held if each.expires_ms > now.watermark_ms]
-    open_periods = {each.period for each in now.accounts}
-    accounts = [
-        ([window for window in each.windows if window.day_us < 0], each.tiers, each.plan, each.plan_version, each.period)
-        for each in record.accounts
-        if each.period in open_periods
-    ]
-    return record.wallet_pico, grants, held, accounts
 
 
 @pytest.mark.rule("R9.2")
