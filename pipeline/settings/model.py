@@ -70,7 +70,7 @@ class Settings(BaseSettings):
         description="source bytes that a worker holds a topic and partition before it stops reading ahead",
     )
     merge_wait_ms: int = Field(
-        20, ge=0, description="how long an event waits for a grant that was sent with it and arrives after it, in ms"
+        5, ge=0, description="how long an event waits for a grant that was sent with it and arrives after it, in ms"
     )
     merge_hold_ms: int = Field(
         1_000,
