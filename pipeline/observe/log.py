@@ -36,7 +36,7 @@ class Repeats(logging.Filter):
 
 
 def log_to_stderr(log_level: str) -> None:
-    """Log to standard error; at DEBUG everything, else of the libraries only what a reader can use."""
+    """Log to standard error; at DEBUG nearly everything, else of the libraries only what a reader can use."""
     logging.basicConfig(
         level=log_level.upper(),
         format="%(asctime)s %(levelname)-7s %(name)s: %(message)s",
@@ -44,6 +44,7 @@ def log_to_stderr(log_level: str) -> None:
         force=True,
     )
     if log_level.upper() == "DEBUG":
+        logging.getLogger("aiokafka").setLevel(logging.INFO)  # at DEBUG it logs what is in the records
         return
     for name, level in _LIBRARIES.items():
         logging.getLogger(name).setLevel(level)

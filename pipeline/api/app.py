@@ -1,0 +1,85 @@
+"""The application: routes, and what they share."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Depends, FastAPI
+from fastapi.responses import HTMLResponse
+
+from pipeline.access import KeyRing
+from pipeline.access.log import KeyFollower
+from pipeline.access.operator_file import read_operator_key
+from pipeline.api import describe, event_routes, grant_routes, health_routes
+from pipeline.api.bodies import InFlight
+from pipeline.api.delivery import Delivery
+from pipeline.api.docs_page import docs_page
+from pipeline.api.envelope import Envelope
+from pipeline.api.guard import authenticate
+from pipeline.api.problems import install_problems
+from pipeline.api.quota_stream import install_quota
+from pipeline.domain.catalog import Catalog
+from pipeline.settings import Settings
+
+_ABOUT = (
+    "Usage events in, grants in. Every route under /v1 needs an API key (`usage keys make`): Authorization: Bearer uk_... "
+    "Errors are problem details (RFC 9457)."
+)
+
+
+def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
+    """Return the application. Raises OSError, ValueError when the operator's key file cannot be used."""
+    app = FastAPI(
+        title="Usage pipeline",
+        version=version("usage-pipeline"),
+        description=_ABOUT,
+        lifespan=_lifespan,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    key_file = settings.api_operator_key_file
+    app.state.settings = settings
+    app.state.catalog = catalog
+    app.state.ring = KeyRing(read_operator_key(key_file) if key_file else None)
+    app.state.in_flight = InFlight(settings.api_in_flight_bytes_max)
+    app.state.delivery = Delivery(settings, app.state.in_flight)
+    app.state.keys = KeyFollower(settings, app.state.ring)
+
+    v1 = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)])
+    v1.include_router(event_routes.router)
+    v1.include_router(grant_routes.router)
+    install_quota(app, v1)
+    app.include_router(v1)
+    app.include_router(health_routes.router)
+    _describe(app)
+    install_problems(app)
+    app.add_middleware(Envelope)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Start what follows Kafka, and stop it in turn."""
+    async with AsyncExitStack() as stack:
+        for service in (app.state.delivery, app.state.keys, app.state.quota):
+            await service.start()
+            stack.push_async_callback(service.stop)
+        yield
+
+
+def _describe(app: FastAPI) -> None:
+    """Serve the OpenAPI document at /openapi.json, and the same for people at /docs."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe.complete(generate())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign] # the way FastAPI documents
+
+    @app.get("/docs", include_in_schema=False)
+    async def get_docs() -> HTMLResponse:
+        return HTMLResponse(docs_page(app.openapi()))

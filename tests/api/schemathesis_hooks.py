@@ -1,0 +1,30 @@
+"""Loaded by schemathesis: makes its valid requests valid by R2.2 too."""
+
+from typing import Any
+
+import schemathesis
+
+
+@schemathesis.hook
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:  # noqa: ARG001
+    """Send 3 for 3.0 in valid requests: JSON Schema cannot tell them apart."""
+    if case.meta is not None and case.meta.generation.mode.is_positive:
+        case.body = _without_whole_floats(case.body)
+
+
+def _without_whole_floats(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_without_whole_floats(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _without_whole_floats(each) for name, each in value.items()}
+    return value
+
+
+@schemathesis.hook
+def before_load_schema(context: schemathesis.HookContext, raw_schema: dict[str, Any]) -> None:  # noqa: ARG001
+    """Leave out what is the same again: an event by itself, when batches of them are tried; it takes half of the time."""
+    content = raw_schema["paths"]["/v1/events"]["post"]["requestBody"]["content"]
+    for again in ("application/json", "application/cloudevents+json"):
+        del content[again]
