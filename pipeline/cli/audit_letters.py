@@ -8,6 +8,8 @@ from pipeline.cli.audit_load import RowLoader, digest_of
 from pipeline.cli.audit_log import Offsets
 from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC
 from pipeline.domain.rejects import CODES
+from pipeline.intake.dead_letters import REPLAYED
+from pipeline.notify.letters import UNDELIVERABLE
 
 SOURCES = (EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC)
 
@@ -34,8 +36,10 @@ class LetterReader:
             customer = (record.key or b"").decode(errors="replace")
             if self._scope.customer is not None and customer != self._scope.customer:
                 continue
-            self.letters += 1
             headers = {name: value.decode(errors="replace") for name, value in record.headers}
+            if headers.get("code") in (REPLAYED, UNDELIVERABLE):
+                continue  # it says what became of a letter or an alert, and rejects nothing
+            self.letters += 1
             faults = self._faults(headers)
             if faults:
                 where = f"{DEAD_LETTER_TOPIC}/{record.partition} offset {record.offset}: {'; '.join(faults)}"

@@ -12,9 +12,9 @@ from pipeline.domain.instants import DAY_US, day_of
 from pipeline.domain.money import format_cents
 from pipeline.domain.periods import period_at
 from pipeline.domain.statements import DetailRow, Statement, StatementRow, format_exact
+from pipeline.domain.words import count_of
 
 _PLAIN_WIDTH = 240
-_VOWELS = "aeiou"
 
 
 def print_statement(
@@ -37,19 +37,6 @@ def print_statement(
     if freshness is not None:
         console.print()
         console.print(Text(f"As of {freshness.at:%Y-%m-%d %H:%M:%S} UTC, when the sink last wrote.", style="dim"))
-
-
-def count_of(quantity: int, unit: str) -> str:
-    """Return a quantity with its unit, such as "1 document" or "1,820 queries"."""
-    return f"{quantity:,} {unit if quantity == 1 else _plural(unit)}"
-
-
-def _plural(unit: str) -> str:
-    if unit.endswith("y") and unit[-2:-1] not in _VOWELS:
-        return f"{unit[:-1]}ies"
-    if unit.endswith(("s", "x", "z", "ch", "sh")):
-        return f"{unit}es"
-    return f"{unit}s"
 
 
 def _days(period: str) -> str:

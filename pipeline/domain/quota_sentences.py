@@ -8,6 +8,7 @@ from pipeline.domain.overage import surcharge_of
 from pipeline.domain.preview import Preview
 from pipeline.domain.quota import Request
 from pipeline.domain.tariffs import BudgetSlot
+from pipeline.domain.words import count_of, plural
 
 _SIGNS = {"USD": "$", "EUR": "€", "GBP": "£"}
 
@@ -33,11 +34,6 @@ def format_amount(currency: str, pico: int) -> str:
     return f"-{text}" if cents < 0 else text
 
 
-def counted(quantity: int, unit: str) -> str:
-    """Return a quantity with its unit, such as "3 documents"."""
-    return f"{quantity:,} {unit}" if quantity == 1 else f"{quantity:,} {unit}s"
-
-
 def _covered(request: Request, seen: Preview) -> str:
     covered = seen.covered
     assert covered is not None
@@ -45,11 +41,11 @@ def _covered(request: Request, seen: Preview) -> str:
         return "This call belongs to what your plan includes."
     is_or_are = "is" if request.quantity == 1 else "are"
     if not covered.granted:
-        return f"{counted(request.quantity, request.unit)} {is_or_are} included in your plan."
+        return f"{count_of(request.quantity, request.unit)} {is_or_are} included in your plan."
     if not covered.included:
-        return f"{counted(request.quantity, request.unit)} {is_or_are} covered by extra quantity you were granted."
+        return f"{count_of(request.quantity, request.unit)} {is_or_are} covered by extra quantity you were granted."
     parts = f"{covered.included:,} by your plan, {covered.granted:,} by extra quantity you were granted"
-    return f"{counted(request.quantity, request.unit)} {is_or_are} covered: {parts}."
+    return f"{count_of(request.quantity, request.unit)} {is_or_are} covered: {parts}."
 
 
 def _price(currency: str, request: Request, seen: Preview) -> str:
@@ -58,7 +54,7 @@ def _price(currency: str, request: Request, seen: Preview) -> str:
     about = about if about.startswith("less") else f"about {about}"
     if request.quantity:
         is_or_are = "is" if paid.overage == 1 else "are"
-        text = f"{paid.overage:,} of {counted(request.quantity, request.unit)} {is_or_are} paid: {about}"
+        text = f"{paid.overage:,} of {count_of(request.quantity, request.unit)} {is_or_are} paid: {about}"
     else:
         text = f"This call is paid: {about}"
     parts = [
@@ -75,10 +71,10 @@ def _name(surcharge: Surcharge) -> str:
 
 
 def _denial(request: Request, seen: Preview, reason: str, budget: BudgetSlot | None) -> str:
-    missing = f"{seen.left_over:,} of {counted(request.quantity, request.unit)}" if request.quantity else "This call"
+    missing = f"{seen.left_over:,} of {count_of(request.quantity, request.unit)}" if request.quantity else "This call"
     are = "is" if seen.left_over == 1 else "are"
     if reason == OVERAGE_BLOCKED:
-        return f"{missing} {are} not included any more, and your plan does not allow extra {request.unit}s."
+        return f"{missing} {are} not included any more, and your plan does not allow extra {plural(request.unit)}."
     if reason == WALLET_EMPTY:
         return f"{missing} {are} not included any more, and your prepaid balance is used up. Top it up to go on."
     assert budget is not None

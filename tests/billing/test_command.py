@@ -10,7 +10,7 @@ from clickhouse_connect.driver.client import Client
 
 from pipeline.cli.migrate import migrate_command
 from pipeline.cli.statement import statement_command
-from pipeline.cli.statement_table import count_of
+from pipeline.domain.words import count_of
 from tests.sink.support import a_line, expected, insert, priced
 
 NOVEMBER = ("--customer", "acme", "--period", "2026-11-01")
