@@ -16,6 +16,8 @@ QUICK = {
     "whole": "--events 200000 --windows 3 --window 2",
     "memory": "--identities 120000 --customers 1000 10000 100000 --age 100000",
     "recovery": "--customers 20000",
+    "quota": "--probes 60 --checks 50000 --brokers embedded",
+    "sdk": "--calls 5000 --rounds 2",
 }
 """The parts, and their options for a short run."""
 

@@ -21,6 +21,9 @@ ROUND_RECORDS_MAX = 20_000
 ROUND_EVENTS_MAX = 20_000
 """After so many events a round writes what it has: a small record may hold ten thousand rejects."""
 
+PAUSE_EVENTS = 250
+"""After so many events, some milliseconds, a round lets others go on: the commits of other partitions, heartbeats."""
+
 log = logging.getLogger(__name__)
 
 
@@ -202,8 +205,12 @@ class Rounds(Service):
         self._count_records(runs)
         ledger = desk.holding.ledger
         done = desk.done()
+        pause_at = ledger.pending_events + PAUSE_EVENTS
         for run in runs:
             for record in run:
+                if ledger.pending_events >= pause_at:
+                    await asyncio.sleep(0)
+                    pause_at = ledger.pending_events + PAUSE_EVENTS
                 if ledger.pending_events >= ROUND_EVENTS_MAX:
                     await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
                 try:

@@ -12,10 +12,11 @@ import httpx
 import pytest
 
 from pipeline.api import quota_stream
+from pipeline.codec.quota import encode_quota
 from pipeline.quota.sse import EventParser, ServerEvent
 from pipeline.sdk.gate import QuotaGate
 from tests.api.support import RunningApi, revoke, store_key, wait_until
-from tests.api.test_quota import CALL, publish
+from tests.api.test_quota import CALL, publish, record
 from tests.quota.support import write
 
 ASK: Any = {name: value for name, value in CALL.items() if name not in ("customer", "deployment", "environment")}
@@ -104,9 +105,7 @@ def test_a_slow_reader_gets_the_last_records(api: RunningApi, tokens: dict[str, 
     """What waits is bounded: a reader that was not read from misses records, never the last."""
     with reading(api, tokens["acme"]) as events:
         next(events)
-        records = [
-            ("acme", json.dumps({"schema": 1, "customer": "acme", "version": n}).encode()) for n in range(100, 200)
-        ]
+        records = [("acme", encode_quota(record(version))) for version in range(100, 200)]
         asyncio.run(write(api.settings.kafka, records, "slow"))  # read by the API in one turn, in which nothing is sent
         versions = [json.loads(event.data)["version"] for event in _until_version(events, 199)]
 
