@@ -93,6 +93,11 @@ class Standing:
         self._state: CustomerState | None = None
         self._from_us = self._until_us = 0
         """[from, until) in which the scratch state and all that was decided on it hold."""
+        turns = [held.expires_ms * MILLISECOND_US for held in record.held]
+        for grant in record.grants:
+            turns += [grant.effective_us] if grant.expires_us is None else [grant.effective_us, grant.expires_us]
+        self._turns_us = turns
+        """When reservations end, and grants begin and end."""
 
     def decide(self, request: Request, at_us: int) -> Decision:
         """Return what would become of a call at an instant, in microseconds since 1970."""
@@ -117,9 +122,8 @@ class Standing:
         if self._state is None or not self._from_us <= at_us < self._until_us:
             self._state = held_state(self.record, self._index, at_us, self._live_us(at_us))
             hour_us = at_us // HOUR_US * HOUR_US
-            ends = [held.expires_ms * MILLISECOND_US for held in self.record.held]
-            self._from_us = max([hour_us, *(end for end in ends if end <= at_us)])
-            self._until_us = min([hour_us + HOUR_US, *(end for end in ends if end > at_us)])
+            self._from_us = max([hour_us, *(turn for turn in self._turns_us if turn <= at_us)])
+            self._until_us = min([hour_us + HOUR_US, *(turn for turn in self._turns_us if turn > at_us)])
         return self._state
 
     def _live_us(self, at_us: int) -> int:

@@ -36,12 +36,6 @@ class Answers:
         self.kept: dict[Key, Kept] = {}
         self._standing = standing
         self._lock = threading.Lock()
-        self._grant_turns_us = sorted(
-            turn
-            for grant in standing.record.grants
-            for turn in (grant.effective_us, grant.expires_us)
-            if turn is not None
-        )
 
     def decide(self, key: Key, request: Request, now_us: int) -> Decision:
         """Return a decision, made now, and keep it."""
@@ -66,8 +60,7 @@ class Answers:
         with self._lock:
             decision = self._standing.decide(request, now_us)
             until_us = self._standing.valid_until_us(now_us)
-        turns = [turn for turn in self._grant_turns_us if now_us < turn < until_us]
-        return Kept(request, decision, min([until_us, *turns]), now_us)
+        return Kept(request, decision, until_us, now_us)
 
     def _asked_us(self, key: Key) -> int:
         return self.kept[key].asked_us

@@ -83,7 +83,9 @@ class Settings(BaseSettings):
     )
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")
     sink_wait_ms_max: int = Field(500, ge=1, description="how long the sink gathers rows before it inserts, in ms")
-    api_host: str = Field("127.0.0.1", description="address that the HTTP API listens on; beyond this machine, behind TLS")
+    api_host: str = Field(
+        "127.0.0.1", description="address that the HTTP API listens on; beyond this machine, behind TLS"
+    )
     api_port: int = Field(8080, ge=0, le=65_535, description="port of the HTTP API; 0 = any free one")
     api_operator_key_file: Path | None = Field(
         None, description="file with an API key that may do everything: for the start, when no other is made yet"

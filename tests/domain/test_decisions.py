@@ -164,3 +164,14 @@ def test_a_new_period_begins_afresh_without_a_new_record() -> None:
 
     assert not ask(world).allowed
     assert ask(world, "2026-12-01T00:00:00Z").allowed
+
+
+def test_a_decision_holds_until_something_turns() -> None:
+    """The end of the hour, of a reservation, or the beginning and end of a grant: the next of them."""
+    world = World()
+    world.grant("gift", 10, effective_us=at("2026-11-10T12:20:00Z"), expires_us=at("2026-11-10T12:40:00Z"))
+    standing = Standing(quota_record(world.state, world.terms), world.terms)
+
+    ends = [standing.valid_until_us(at(f"2026-11-10T12:{minute}:00Z")) for minute in ("00", "20", "40")]
+
+    assert ends == [at(f"2026-11-10T{end}:00Z") for end in ("12:20", "12:40", "13:00")]
