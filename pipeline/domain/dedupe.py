@@ -16,8 +16,10 @@ _encode = msgspec.json.Encoder().encode
 
 
 def identity_of(event: Event) -> bytes:
-    """Return the digest of an event's identity within its customer."""
-    return xxh3_128_digest(f"{event.source}\x00{event.id}".encode())
+    """Return the digest of an event's identity within its customer; reservations have ids of their own (R9.1)."""
+    if isinstance(event, UsageEvent):
+        return xxh3_128_digest(f"{event.source}\x00{event.id}".encode())
+    return xxh3_128_digest(f"{event.source}\x00{event.id}\x00{type(event).__name__}".encode())
 
 
 def operation_of(event: UsageEvent) -> bytes:

@@ -1,10 +1,10 @@
 """Quota: what a customer may still use, small enough to be sent after every change (R8.3)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from pipeline.domain.catalog import Catalog
+from pipeline.domain.catalog import Catalog, Plan
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.grants import Grant
 from pipeline.domain.instants import DAY_US, HOUR_US, MILLISECOND_US, SECOND_US, day_start_us
@@ -155,6 +155,9 @@ COUNTERS_MAX = 5_000
 """In one record; a customer with more has ever new workspaces or deployments."""
 
 
+_SHARE = 10**6
+
+
 def empty_quota(customer: str) -> QuotaRecord:
     """Return the quota record of a customer of whom no record has come yet."""
     return QuotaRecord(SCHEMA, customer, version=0, seq=0, watermark_ms=-1, wallet_pico=0)
@@ -179,7 +182,9 @@ def quota_record(state: CustomerState, index: TermsIndex, answers: Sequence[Answ
         state.seq,
         state.watermark_ms,
         state.wallet_pico,
-        [_most_used(account) for account in accounts] if partial else accounts,
+        [_most_used(each, index.catalog.plans[each.plan, each.plan_version]) for each in accounts]
+        if partial
+        else accounts,
         [_grant_left(pool) for pool in state.grants if pool.grant.expires_us is None or now_us < pool.grant.expires_us],
         [_held(key, hold.usage, hold.expires_ms) for key, hold in state.holds.items()] if state.holds else [],
         list(answers),
@@ -216,13 +221,24 @@ def _place(row: PoolUsed | BudgetUsed) -> tuple[str, str, int]:
     return row.id, row.scope_value, row.hour_us
 
 
-def _most_used(account: AccountUsed) -> AccountUsed:
-    """Return an account without the counters that have used the least: they are the last to deny anything."""
+def _most_used(account: AccountUsed, plan: Plan) -> AccountUsed:
+    """Return an account without the counters that have used the least of their limits: the last to deny anything."""
+    included = {each.id: each.included for each in plan.allowances}
+    limits = {each.id: each.amount_pico if each.quantity is None else each.quantity for each in plan.budgets}
+    by_units = {each.id for each in plan.budgets if each.quantity is not None}
+
+    def pool_share(pool: PoolUsed) -> int:
+        return pool.used * _SHARE // (included.get(pool.id) or 1)
+
+    def budget_share(budget: BudgetUsed) -> int:
+        used = budget.units if budget.id in by_units else budget.charge_pico
+        return used * _SHARE // (limits.get(budget.id) or 1)
+
     windows = []
     for window in account.windows:
-        pools = sorted(window.pools, key=lambda pool: -pool.used)[: COUNTERS_MAX // 2]
-        budgets = sorted(window.budgets, key=lambda budget: (-budget.charge_pico, -budget.units))
-        windows.append(WindowUsed(window.day_us, pools, budgets[: COUNTERS_MAX // 2]))
+        pools = sorted(window.pools, key=pool_share, reverse=True)[: COUNTERS_MAX // 2]
+        budgets = sorted(window.budgets, key=budget_share, reverse=True)[: COUNTERS_MAX // 2]
+        windows.append(WindowUsed(window.day_us, pools, budgets))
     return AccountUsed(account.plan, account.plan_version, account.period, windows, account.tiers)
 
 
@@ -254,20 +270,28 @@ def _held(key: tuple[str, str], usage: UsageEvent, expires_ms: int) -> Held:
 def held_state(
     record: QuotaRecord, index: TermsIndex, at_us: int, live_us: int, without: tuple[str, str] | None = None
 ) -> CustomerState:
-    """Return a scratch state in which every reservation is committed that is live at `live_us`, as if at `at_us` (R9.2).
+    """Return a scratch state in which every reservation is committed that is live at `live_us`, as if at `at_us` (R9.6).
 
     `without` is the (source, id) of one that does not count.
     """
     state = _state_of(record)
-    for held in record.held:
-        if held.expires_ms * MILLISECOND_US <= live_us or (held.request.deployment, held.id) == without:
-            continue
+    live = [
+        held.request.as_event(record.customer, at_us)
+        for held in record.held
+        if held.expires_ms * MILLISECOND_US > live_us and (held.request.deployment, held.id) != without
+    ]
+    commit_all(index, state, live, at_us)
+    return state
+
+
+def commit_all(index: TermsIndex, scratch: CustomerState, usages: Iterable[UsageEvent], at_us: int) -> None:
+    """Let a scratch state lose what reservations hold, one after another, as if they were committed at an instant."""
+    for usage in usages:
         try:
-            seen = preview(index, state, held.request.as_event(record.customer, at_us), at_us)
+            seen = preview(index, scratch, usage, at_us)
         except Rejected:  # its subscription has ended since: it can use nothing any more
             continue
-        consume(state, seen, at_us)
-    return state
+        consume(scratch, seen, at_us)
 
 
 def _state_of(record: QuotaRecord) -> CustomerState:

@@ -31,6 +31,9 @@ under way. Faust's driver fixes it at 1500."""
 POLL_S_MAX = 0.25
 HEARTBEATS_A_SESSION = 10
 """A member learns by its heartbeat that partitions are dealt out anew, and all wait for the last."""
+POLL_INTERVAL_MS_MAX = 2**31 - 1
+"""A worker that cannot write for long does not fetch; aiokafka would leave the group then and never come back. What
+hangs is ended by our own time limits."""
 REQUEST_TIMEOUT_MS = 40_000
 
 log = logging.getLogger(__name__)
@@ -69,7 +72,7 @@ class BundleThread(driver.AIOKafkaConsumerThread):
             session_timeout_ms=settings.worker_session_ms,
             heartbeat_interval_ms=settings.worker_session_ms // HEARTBEATS_A_SESSION,
             rebalance_timeout_ms=settings.worker_rebalance_ms,
-            max_poll_interval_ms=max(settings.worker_rebalance_ms, 300_000),
+            max_poll_interval_ms=POLL_INTERVAL_MS_MAX,
             request_timeout_ms=REQUEST_TIMEOUT_MS,
         )
 

@@ -85,7 +85,8 @@ async def fetched_chunks(
     """
     wanted = set(positions())
     try:
-        chunks: Chunks = await consumer._fetcher.fetched_records(wanted, timeout=timeout_s, max_records=chunks_max)  # noqa: SLF001 - as Faust does
+        with consumer._subscription.fetch_context():  # noqa: SLF001 - as Faust does; else we count as idle, and lose the group
+            chunks: Chunks = await consumer._fetcher.fetched_records(wanted, timeout=timeout_s, max_records=chunks_max)  # noqa: SLF001
     except UnicodeDecodeError:
         return await _read_leniently(consumer, positions)
     return chunks

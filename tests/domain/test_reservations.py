@@ -11,7 +11,7 @@ from pipeline.domain.rating import rate_event
 from pipeline.domain.rejects import Rejected
 from pipeline.domain.reservations import apply_reservation
 from tests.domain.test_decisions import ask
-from tests.domain.world import CENT, NOON, World, snapshot
+from tests.domain.world import CENT, NOON, World, at, snapshot
 
 TWO_DOCS = {"allowances": (Allowance("docs", 2),), "overage": {"default": "block"}}
 
@@ -204,8 +204,33 @@ def test_the_same_reservation_twice_is_one() -> None:
     for other in (Reserve(usage, 61), Reserve(world.event(id="r1", quantity=2), 60)):
         with pytest.raises(Rejected, match="id_conflict"):
             apply_reservation(world.terms, world.state, other, envelope())
-    assert world.code(usage) == "id_conflict"
     assert snapshot(world.state) == before
+
+
+@pytest.mark.rule("R9.1", "R9.4")
+def test_a_call_may_have_one_id_for_everything() -> None:
+    """Reservation, usage event and release of one call may bear the same id."""
+    world = World(**TWO_DOCS)
+    reserve(world, "job-1", quantity=2)
+
+    rated = commit(world, "job-1", id="job-1", quantity=2)
+
+    assert rated is not None
+    assert rated[0].included == 2
+    assert held(world) == []
+    assert apply_reservation(world.terms, world.state, Release("job-1", "dep", "acme", at(NOON), "job-1"), envelope())
+
+
+@pytest.mark.rule("R9.2", "R3.2")
+def test_a_reservation_for_an_hour_that_is_over_is_decided_by_that_hour() -> None:
+    """What was used up then is used up for it, though no gate asks about that hour any more."""
+    world = World(budgets=(Budget("runaway", blocks=True, quantity=2, per="hour"),))
+    world.line(quantity=2, time="2026-11-10T11:55:00Z")
+    usage = world.event(time="2026-11-10T11:56:00Z")
+
+    assert apply_reservation(world.terms, world.state, Reserve(usage, 60), envelope("2026-11-10T12:20:00Z"))
+
+    assert world.state.answers[-1].refused == "budget_exhausted"
 
 
 @pytest.mark.rule("R9.2")

@@ -60,6 +60,20 @@ async def read_all(broker: str, topic: str, count: int, isolation: str = "read_c
     return found
 
 
+async def test_who_reads_does_not_count_as_idle(any_broker: str) -> None:
+    """Each read is noted as one: aiokafka's coordinator makes a member leave that seems not to read."""
+    topic = await new_topic(any_broker, "odd-headers-idle")
+    consumer = ChunkConsumer(bootstrap_servers=any_broker, enable_auto_commit=False)
+    await consumer.start()
+    consumer.assign([TopicPartition(topic, 0)])
+    began = consumer._subscription._last_fetch_ended
+
+    await fetched_chunks(consumer, lambda: {TopicPartition(topic, 0): 0}, 0.05, 1)
+
+    assert consumer._subscription._last_fetch_ended > began
+    await consumer.stop()
+
+
 async def test_the_ordinary_parser_raises(any_broker: str, producer: AIOKafkaProducer) -> None:
     """If aiokafka reads such names one day, this module can go."""
     topic = await new_topic(any_broker, "odd-headers-raise")
