@@ -79,8 +79,8 @@ def test_documents_name_only_commands_and_files_that_exist(document: str) -> Non
     """Every `usage` command and every linked or named file of the documents is there."""
     text = (ROOT / document).read_text()
 
-    commands = set(re.findall(r"`(?:\.venv/bin/)?usage ([a-z]+)", text)) | set(
-        re.findall(r"^\.venv/bin/usage ([a-z]+)", text, re.MULTILINE)
+    commands = set(re.findall(r"`(?:\.venv/bin/)?usage ([a-z-]+)", text)) | set(
+        re.findall(r"^\.venv/bin/usage ([a-z-]+)", text, re.MULTILINE)
     )
     files = re.findall(r"\]\(([^)#:]+)\)", text)
     assert commands
