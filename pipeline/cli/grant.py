@@ -112,4 +112,6 @@ def _write(settings: Settings, kind: str, customer: str, identity: str | None, f
         raise click.ClickException(
             f"Kafka at {settings.kafka} has not acknowledged it ({error!r}). Repeat it with --id {identity}: it counts once"
         ) from None
+    if catalog is None:
+        click.echo(f"written, but not checked that there is a customer {customer!r}: no --catalog was given", err=True)
     click.echo(json.dumps({"id": identity, "customer": customer, "type": kind}))
