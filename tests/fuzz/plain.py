@@ -14,17 +14,20 @@ from tests.rating.support import rate_offline
 NESTED_MAX = 100
 """The naive model knows no limit of depth; ours is 128 (docs/rules.md, R2.2)."""
 GRANT_BYTES_MAX = 1 << 16
+RESERVATION_WORDS = (b"reserv", b"release")
+"""The naive model knows the specification, which has no reservations (R9)."""
 SAMPLE = 4
 
 
 def comparable(record: Record) -> bool:
-    """Tell whether the naive model follows: it has no odd timestamps and headers, and no limits of ours."""
+    """Tell whether the naive model follows: it has no odd timestamps and headers, no limits of ours and no reservations."""
     value = record.value or b""
     return (
         record.headers in HEADERS[:PLAIN_HEADERS]
         and record.timestamp_ms not in ODD_TIMES_MS
         and value.count(b"[") + value.count(b"{") < NESTED_MAX
         and len(value) < GRANT_BYTES_MAX
+        and not any(word in value for word in RESERVATION_WORDS)
     )
 
 
