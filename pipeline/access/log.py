@@ -63,7 +63,7 @@ class KeyFollower:
 
     async def _follow(self) -> None:
         """Read from the beginning, hand the keys to the ring, then go on for as long as Kafka lets us."""
-        consumer = await _open_consumer(self._settings)
+        consumer = await open_consumer(self._settings)
         try:
             keys: dict[str, ApiKey | None] = {}
             await _read_to_ends(consumer, keys)
@@ -80,7 +80,7 @@ class KeyFollower:
 async def read_keys(settings: Settings) -> dict[str, ApiKey]:
     """Return all keys by id, as they are now. Raises KeysUnavailableError, KafkaError, TimeoutError."""
     async with asyncio.timeout(READ_S_MAX):
-        consumer = await _open_consumer(settings)
+        consumer = await open_consumer(settings)
         try:
             keys: dict[str, ApiKey | None] = {}
             await _read_to_ends(consumer, keys)
@@ -113,7 +113,7 @@ async def _abandon(stop: Callable[[], Any]) -> None:
         stopping.cancel()
 
 
-async def _open_consumer(settings: Settings) -> AIOKafkaConsumer:
+async def open_consumer(settings: Settings) -> AIOKafkaConsumer:
     """Return a consumer at the beginning of every partition of the topic."""
     partitions = await _partitions(settings)
     consumer = AIOKafkaConsumer(**consumer_arguments(settings), auto_offset_reset="none")

@@ -5,13 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 
-from pipeline.access.log import KeysUnavailableError, write_record
+from pipeline.access.log import open_consumer, write_record
 from pipeline.domain.records import KEYS_TOPIC
 from pipeline.settings import Settings
-from pipeline.settings.clients import consumer_arguments, kafka_arguments
 
 KEY_PREFIX = "signing/"
 READ_S_MAX = 60.0
@@ -74,33 +71,16 @@ async def read_key_records(settings: Settings, prefixes: Iterable[str]) -> dict[
     """
     wanted = tuple(prefix.encode() for prefix in prefixes)
     found: dict[bytes, bytes] = {}
-    consumer = AIOKafkaConsumer(**consumer_arguments(settings), auto_offset_reset="none")
-    try:
-        async with asyncio.timeout(READ_S_MAX):
-            places = await _partitions(settings)
-            await consumer.start()
-            consumer.assign(places)
-            for place, offset in (await consumer.beginning_offsets(places)).items():
-                consumer.seek(place, offset)
-            ends = await consumer.end_offsets(places)
+    async with asyncio.timeout(READ_S_MAX):
+        consumer = await open_consumer(settings)
+        try:
+            ends = await consumer.end_offsets(list(consumer.assignment()))
             while not all([await consumer.position(place) >= end for place, end in ends.items()]):
                 for records in (await consumer.getmany(timeout_ms=_POLL_MS)).values():
                     _apply(records, wanted, found)
-    finally:
-        await consumer.stop()
+        finally:
+            await consumer.stop()
     return found
-
-
-async def _partitions(settings: Settings) -> list[TopicPartition]:
-    admin = AIOKafkaAdminClient(**kafka_arguments(settings))
-    try:
-        await admin.start()
-        if KEYS_TOPIC not in await admin.list_topics():
-            raise KeysUnavailableError(f"no topic {KEYS_TOPIC}: create the topics with `usage topics`")
-        described = await admin.describe_topics([KEYS_TOPIC])
-    finally:
-        await admin.close()
-    return [TopicPartition(KEYS_TOPIC, partition["partition"]) for partition in described[0]["partitions"]]
 
 
 def _apply(records: Iterable[Any], wanted: tuple[bytes, ...], found: dict[bytes, bytes]) -> None:

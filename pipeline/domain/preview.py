@@ -54,7 +54,7 @@ def preview(index: TermsIndex, state: CustomerState, event: UsageEvent, at_us: i
     tariff = tariff_at(index, state, state.tariffs, shape, event, deployment, at_us)
     cost_pico = cost_of(event, tariff.terms.model)
     account = tariff.account or tariff.bind(state, event)
-    kind = kind_of(event, tariff)
+    kind = kind_of(event, tariff, account, None)
     if kind != "usage":
         return Preview(tariff, account, kind, cost_pico, None, NOTHING)
     covered = cover(state, account, tariff, event, at_us)

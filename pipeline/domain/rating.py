@@ -73,9 +73,7 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
     state.seq += 1
     account = tariff.account or tariff.bind(state, event)
     operation = None if event.operation is None else operation_of(event)
-    kind = kind_of(event, tariff)
-    if kind == "usage" and operation is not None and account.operations.find(operation):
-        kind = "repeat"
+    kind = kind_of(event, tariff, account, operation)
     alerts: list[Alert] = []
     pools: Sequence[PoolUse] = ()
     included = granted = blocked = 0

@@ -278,13 +278,15 @@ def tariff_at(
     return tariff
 
 
-def kind_of(event: UsageEvent, tariff: Tariff) -> Kind:
-    """R6.2: the first that holds, a repeat apart."""
+def kind_of(event: UsageEvent, tariff: Tariff, account: Account, operation: bytes | None) -> Kind:
+    """R6.2: the first that holds."""
     if event.byok:
         return "byok"
     if not tariff.terms.billable:
         return "non_billable"
-    return "failed" if event.failed else "usage"
+    if event.failed:
+        return "failed"
+    return "repeat" if operation is not None and account.operations.find(operation) else "usage"
 
 
 def shelf_of(scope_value: str) -> int:
