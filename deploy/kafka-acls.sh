@@ -46,14 +46,14 @@ for deployment in $DEPLOYMENTS; do
 done
 
 # Workers: one writer a partition, fenced by the transactional ids USAGE_WORKER_GROUP-PARTITION.
-reads "$WORKER" usage.events billing.grants usage.states
-writes "$WORKER" usage.lines usage.states usage.quota usage.alerts usage.dead-letter
+reads "$WORKER" usage.events billing.grants usage.states billing.catalog
+writes "$WORKER" usage.lines usage.states usage.quota usage.alerts usage.dead-letter billing.closings
 group "$WORKER" usage-worker literal
-describes "$WORKER" access.keys   # a worker starts only when all topics are there
+describes "$WORKER" access.keys billing.payouts   # a worker starts only when all topics are there
 transactions "$WORKER" usage-worker- prefixed
 
 # Sinks.
-reads "$SINK" usage.lines
+reads "$SINK" usage.lines billing.closings billing.payouts
 writes "$SINK" usage.dead-letter
 group "$SINK" usage-sink literal
 

@@ -1,5 +1,6 @@
 """The application: routes, and what they share."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -19,8 +20,14 @@ from pipeline.api.envelope import Envelope
 from pipeline.api.guard import authenticate
 from pipeline.api.problems import install_problems
 from pipeline.api.quota_stream import install_quota
+from pipeline.api.request_counts import RequestCounts
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.terms import TermsIndex
+from pipeline.observe.counters import Counters
+from pipeline.published import VersionFollower
 from pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 _ABOUT = (
     "Usage events in, grants in. Every route under /v1 needs an API key (`usage keys make`): Authorization: Bearer uk_... "
@@ -41,11 +48,13 @@ def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
     )
     key_file = settings.api_operator_key_file
     app.state.settings = settings
+    app.state.counters = Counters()
     app.state.catalog = catalog
     app.state.ring = KeyRing(read_operator_key(key_file) if key_file else None)
     app.state.in_flight = InFlight(settings.api_in_flight_bytes_max)
     app.state.delivery = Delivery(settings, app.state.in_flight)
     app.state.keys = KeyFollower(settings, app.state.ring)
+    app.state.versions = VersionFollower(settings, lambda catalog: _take(app, catalog))
 
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)])
     v1.include_router(event_routes.router)
@@ -56,6 +65,7 @@ def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
     _describe(app)
     install_problems(app)
     app.add_middleware(Envelope)
+    app.add_middleware(RequestCounts, counters=app.state.counters)
     return app
 
 
@@ -63,10 +73,16 @@ def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Start what follows Kafka, and stop it in turn."""
     async with AsyncExitStack() as stack:
-        for service in (app.state.delivery, app.state.keys, app.state.quota):
+        for service in (app.state.delivery, app.state.keys, app.state.versions, app.state.quota):
             await service.start()
             stack.push_async_callback(service.stop)
         yield
+
+
+def _take(app: FastAPI, catalog: Catalog) -> None:
+    """Decide by the catalog version that was published last (R10.4); requests under way keep theirs."""
+    app.state.catalog, app.state.index = catalog, TermsIndex(catalog)
+    log.info("catalog version %s is in force", catalog.digest)
 
 
 def _describe(app: FastAPI) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from pipeline.catalog.document import canonical_document, digest_of, read_document
 from pipeline.catalog.positions import YamlFile
 from pipeline.catalog.rows import rows_of
 from pipeline.catalog.terms import moves_of, terms_in_force
@@ -17,6 +18,7 @@ from pipeline.domain.catalog import (
     Deployment,
     Match,
     Model,
+    PayoutTerms,
     Plan,
     PriceRow,
     Subscription,
@@ -43,7 +45,14 @@ def build_catalog(files: Sequence[YamlFile]) -> Catalog:
         deployments={value["id"]: _deployment(value) for value in _values(files, "deployments")},
         plans=plans,
         subscriptions=_subscriptions(files, plans),
+        payouts=_payout_terms(_single(files, "payouts") or {}),
+        digest=digest_of(canonical_document(files)),
     )
+
+
+def catalog_of_document(document: bytes) -> Catalog:
+    """Return the catalog of a document that was checked before it was published (R10.4). Raises ValueError."""
+    return build_catalog([read_document(document)])
 
 
 def _values(files: Sequence[YamlFile], section: str) -> list[dict[str, Any]]:
@@ -88,6 +97,10 @@ def _plan(value: dict[str, Any]) -> Plan:
         failed=value.get("failed", "free"),
         repeats=value.get("repeats", "free"),
     )
+
+
+def _payout_terms(value: dict[str, Any]) -> PayoutTerms:
+    return PayoutTerms(value.get("hold_days", PayoutTerms().hold_days), _decimal(value.get("minimum")))
 
 
 def _match(value: dict[str, Any]) -> Match:

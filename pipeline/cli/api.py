@@ -8,8 +8,8 @@ import click
 import uvloop
 
 from pipeline.api.server import serve
-from pipeline.cli.catalogs import load_or_explain
-from pipeline.cli.options import options_for, required_catalog
+from pipeline.cli.catalogs import catalog_in_force
+from pipeline.cli.options import options_for
 from pipeline.observe.log import log_to_stderr
 from pipeline.settings import Settings
 
@@ -31,10 +31,10 @@ def api_command(host: str | None, port: int | None, ready_file: Path | None, set
     """Serve the HTTP API: take in usage events and grants, until SIGTERM or Ctrl-C.
 
     Who may do what is said by API keys (`usage keys make`). The routes are described at /docs. Start as many as are
-    needed; the catalog is read at the start. Put TLS in front when clients come from other machines.
+    needed. The catalog is the version published last; the one of --catalog serves until there is one. Put TLS in front when clients come from other machines.
     """
     log_to_stderr(settings.log_level)
-    catalog = load_or_explain(required_catalog(settings))
+    catalog = catalog_in_force(settings)
     given = {name: value for name, value in (("api_host", host), ("api_port", port)) if value is not None}
     settings = settings.model_copy(update=given)
     if ready_file is not None:

@@ -11,14 +11,14 @@ from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from pipeline.billing.audit import Scope
+from pipeline.cli.audit_catalogs import InForce
 from pipeline.cli.audit_log import LogError
 from pipeline.cli.audit_report import print_report, report_fields
 from pipeline.cli.audit_run import Report, run_audit
-from pipeline.cli.catalogs import load_or_explain
+from pipeline.cli.catalogs import catalog_in_force, catalogs_by_digest
 from pipeline.cli.connect import clickhouse_client, one_line
 from pipeline.cli.interrupt import cancel_on_signals
-from pipeline.cli.options import options_for, required_catalog
-from pipeline.domain.catalog import Catalog
+from pipeline.cli.options import options_for
 from pipeline.settings import Settings
 
 DAMAGE = 1
@@ -38,7 +38,11 @@ class CannotAudit(click.ClickException):
 @click.command("audit")
 @click.option("--period", required=True, metavar="YYYY-MM-DD", help="The billing period, named by its first day.")
 @click.option("--customer", metavar="ID", help="Only this customer's lines.")
-@click.option("--rerate", is_flag=True, help="Also rate the whole log again and compare; needs the catalog.")
+@click.option(
+    "--rerate",
+    is_flag=True,
+    help="Also rate the whole log again and compare, each line under the catalog version that it names.",
+)
 @click.option(
     "--limit",
     default=20,
@@ -76,8 +80,7 @@ def audit_command(
     """
     scope = Scope(_first_day(period), customer, limit)
     try:
-        catalog = load_or_explain(required_catalog(settings)) if rerate else None
-        report = _audited(settings, scope, catalog, wait_s)
+        report = _audited(settings, scope, _in_force(settings) if rerate else None, wait_s)
     except click.UsageError:
         raise
     except click.ClickException as error:
@@ -89,11 +92,16 @@ def audit_command(
     sys.exit(DAMAGE if report.findings else 0)
 
 
-def _audited(settings: Settings, scope: Scope, catalog: Catalog | None, wait_s: float) -> Report:
+def _in_force(settings: Settings) -> InForce:
+    """Return what finds the catalog version of each line; --catalog stands for lines that name none."""
+    return InForce(catalogs_by_digest(settings), catalog_in_force(settings))
+
+
+def _audited(settings: Settings, scope: Scope, in_force: InForce | None, wait_s: float) -> Report:
     """Return what an audit found. Raises CannotAudit."""
     with closing(clickhouse_client(settings)) as client:
         try:
-            return asyncio.run(_interruptible(settings, client, scope, catalog, wait_s))
+            return asyncio.run(_interruptible(settings, client, scope, in_force, wait_s))
         except asyncio.CancelledError:
             raise click.Abort from None
         except LogError as error:

@@ -9,13 +9,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from pipeline.cli.audit_catalogs import InForce
 from pipeline.cli.audit_letters import letter_row
 from pipeline.cli.audit_load import LineLoader, RowLoader
 from pipeline.cli.audit_log import LogError, Logs, Offsets, as_record
 from pipeline.codec.lines import encode_lines
 from pipeline.codec.records import decode_events, envelope_of, key_of
 from pipeline.codec.states import Positions
-from pipeline.domain.catalog import Catalog
+from pipeline.codec.switches import switched_to
 from pipeline.domain.events import UsageEvent
 from pipeline.domain.rating import rate_event
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
@@ -75,14 +76,13 @@ class Rerating:
     """Rates partition after partition, so that only one partition's states are in memory at a time."""
 
     def __init__(
-        self, logs: Logs, catalog: Catalog, customer: str | None, lines: LineLoader, rejects: RowLoader
+        self, logs: Logs, in_force: InForce, customer: str | None, lines: LineLoader, rejects: RowLoader
     ) -> None:
         self.accounted = Accounted()
         self._versions: dict[bytes, dict[int, int]] = {}
         """By customer, in the second pass: number of a line to its version in the log."""
         self._logs = logs
-        self._catalog = catalog
-        self._terms = TermsIndex(catalog)
+        self._in_force = in_force
         self._key = None if customer is None else customer.encode()
         self._lines = lines
         self._rejects = rejects
@@ -93,7 +93,7 @@ class Rerating:
             number = place.partition
             done = positions.get(number, Positions(events=0, grants=0))
             grants = TopicPartition(GRANTS_TOPIC, number)
-            rater = Rater(self._catalog, durable=False)
+            rater = Rater(self._in_force.first, durable=False)
             rated = {place: done.events, grants: done.grants}
             start = {place: 0, grants: 0}
             merged = self._by_version if self._versions else self._by_time
@@ -163,6 +163,8 @@ class Rerating:
     def _makes_lines(self, rater: Rater, record: Record) -> bool:
         """Tell whether a record makes a line at all: the version at hand is that of the next line, maybe a later record's."""
         envelope = envelope_of(record, key_of(record))
+        self._in_force.switch(rater, envelope.key or "")
+        terms = TermsIndex(rater.catalog)
         state = rater.state_of(envelope.key or "")
         state.forget_tariffs()  # the catalog would be copied with them
         trial = deepcopy(state)
@@ -172,7 +174,7 @@ class Rerating:
             return False
         for event in batch:
             with suppress(Rejected):
-                if isinstance(event, UsageEvent) and rate_event(self._terms, trial, event, envelope) is not None:
+                if isinstance(event, UsageEvent) and rate_event(terms, trial, event, envelope) is not None:
                     return True
         return False
 
@@ -185,6 +187,9 @@ class Rerating:
                     yield as_record(fetched)
 
     async def _rate(self, rater: Rater, record: Record, *, tail: bool) -> None:
+        if switched_to(record) is not None:
+            return  # the lines say what it has put in force, also where the order of arrival decided
+        self._in_force.switch(rater, key_of(record) or "")
         outcome = rater.rate(record)
         if not self._versions:
             self.accounted.add(outcome, tail=tail)

@@ -15,14 +15,22 @@ from clickhouse_connect.driver.client import Client
 
 from pipeline.billing import audit
 from pipeline.billing.audit import Check, Counts, Finding, Scope, Scratch
+from pipeline.cli.audit_catalogs import InForce
 from pipeline.cli.audit_letters import SOURCES, LetterReader
 from pipeline.cli.audit_load import LineLoader, RowLoader
 from pipeline.cli.audit_log import LogError, Logs, Offsets, open_logs
 from pipeline.cli.audit_rerate import Accounted, Rerating, check_whole
 from pipeline.cli.progress import progress_bar
 from pipeline.codec.lines import COLUMNS_HEADER
-from pipeline.codec.states import PACK, POSITIONS_KEY, Positions, parse_part, restore_pack, restore_positions
-from pipeline.domain.catalog import Catalog
+from pipeline.codec.states import (
+    PACK,
+    PARTITION_KEYS,
+    POSITIONS_KEY,
+    Positions,
+    parse_part,
+    restore_pack,
+    restore_positions,
+)
 from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, STATES_TOPIC
 from pipeline.domain.state import CustomerState
 from pipeline.settings import Settings
@@ -49,21 +57,24 @@ class Report:
         return sum(check.count for check in self.checks)
 
 
-async def run_audit(settings: Settings, client: Client, scope: Scope, catalog: Catalog | None, wait_s: float) -> Report:
-    """Audit a period; with a catalog, rate everything again too. Raises LogError when it cannot be done."""
+async def run_audit(
+    settings: Settings, client: Client, scope: Scope, in_force: InForce | None, wait_s: float
+) -> Report:
+    """Audit a period; with the catalogs in force, rate everything again too. Raises LogError when it cannot be done."""
     async with open_logs(settings, (*SOURCES, STATES_TOPIC, DEAD_LETTER_TOPIC)) as logs:
-        if catalog is not None:
+        if in_force is not None:
+            await asyncio.to_thread(in_force.read, client)
             await check_whole(logs)
         with ExitStack() as stack:
             scratch = await asyncio.to_thread(stack.enter_context, Scratch(client, scope))
-            return await _Audit(logs, scratch, catalog, wait_s).run()
+            return await _Audit(logs, scratch, in_force, wait_s).run()
 
 
 class _Audit:
-    def __init__(self, logs: Logs, scratch: Scratch, catalog: Catalog | None, wait_s: float) -> None:
+    def __init__(self, logs: Logs, scratch: Scratch, in_force: InForce | None, wait_s: float) -> None:
         self._logs = logs
         self._scratch = scratch
-        self._catalog = catalog
+        self._in_force = in_force
         self._wait_s = wait_s
         self._report = Report(scratch.scope)
         self._positions: dict[int, Positions] = {}
@@ -87,8 +98,8 @@ class _Audit:
             raise LogError(known)
         letters, letters_cut = await self._read_letters(letters_end)
         await self._check_log()
-        if self._catalog is not None:
-            await self._rate(self._catalog)
+        if self._in_force is not None:
+            await self._rate(self._in_force)
         await self._check(letters.check, letters_cut)
         self._report.letters = letters.letters
         self._report.counts = await asyncio.to_thread(audit.count_snapshot, self._scratch)
@@ -113,7 +124,7 @@ class _Audit:
 
     def _head_of(self, record: Any) -> dict[str, Any] | None:
         """Return what a changelog record says about a customer's line number; None when it says nothing."""
-        if record.key is None or record.key == POSITIONS_KEY or record.value is None:
+        if record.key is None or record.key in PARTITION_KEYS or record.value is None:
             return None
         part = parse_part(record.key)
         name = part.customer
@@ -173,10 +184,10 @@ class _Audit:
         reader.finish()
         return reader, {place.partition for place, offset in begins.items() if offset > 0}
 
-    async def _rate(self, catalog: Catalog) -> None:
+    async def _rate(self, in_force: InForce) -> None:
         lines = LineLoader(self._scratch, "rated")
         rejects = RowLoader(self._scratch, "rejected")
-        rerating = Rerating(self._logs, catalog, self._scratch.scope.customer, lines, rejects)
+        rerating = Rerating(self._logs, in_force, self._scratch.scope.customer, lines, rejects)
         ends = await self._logs.ends(EVENTS_TOPIC, GRANTS_TOPIC)
         with progress_bar("records") as progress:
             task = progress.add_task("rating again", total=sum(ends.values()))
@@ -208,7 +219,7 @@ class _Audit:
         for check in audit.CHECKS:
             checks.append(await _in_thread(check.__name__, lambda check=check: check(self._scratch)))  # type: ignore[misc]
         await _in_thread(letters.name, lambda: audit.add_doubled_letters(self._scratch, letters))
-        if self._catalog is not None:
+        if self._in_force is not None:
             await _in_thread(letters.name, lambda: audit.add_wrong_letters(self._scratch, letters, letters_cut))
         checks.append(letters)
 

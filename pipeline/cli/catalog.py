@@ -7,12 +7,16 @@ from pathlib import Path
 import click
 
 from pipeline.catalog import CatalogError, Fault, check_published, load_catalog
+from pipeline.cli.catalog_publish import publish_command
 from pipeline.domain.catalog import Catalog
 
 
 @click.group("catalog")
 def catalog_group() -> None:
     """Check catalogs: plans, prices, customers and their terms."""
+
+
+catalog_group.add_command(publish_command)
 
 
 @catalog_group.command("check")

@@ -1,4 +1,4 @@
-"""Lines and alerts to JSON (R7.1, R6.10)."""
+"""Lines, alerts and closings to JSON (R7.1, R6.10, R10.3)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -7,16 +7,19 @@ import msgspec
 from msgspec.structs import astuple
 
 from pipeline.domain.alerts import Alert
+from pipeline.domain.closings import Closing
 from pipeline.domain.lines import Line
 
 _encoder = msgspec.json.Encoder()
 _decode_row = msgspec.json.Decoder(list[msgspec.Raw]).decode
 _decode_names = msgspec.json.Decoder(list[str]).decode
 _NAMES = tuple(field.encode_name for field in msgspec.structs.fields(Line))
+_BESIDE_RULE = ("version", "catalog", "provider")
+"""What our lines have beyond R7.1."""
 COLUMNS_HEADER = "columns"
 COLUMNS = _encoder.encode(_NAMES)
 """The names of what `encode_rows` writes, as a JSON array: those of R7.1, and the `version` that says which rating of a
-line is the latest (DESIGN 4.7)."""
+line is the latest (DESIGN 4.7), and the `catalog` and `provider` (R10.4, R8.2)."""
 
 
 BLOCK_LINES_MIN = 400
@@ -38,7 +41,8 @@ class LineBlock(NamedTuple):
 def line_fields(line: Line) -> dict[str, Any]:
     """Return a line's fields under the names of R7.1. Amounts are integers that may exceed 64 bits."""
     fields = _fields(line)
-    del fields["version"]
+    for name in _BESIDE_RULE:
+        del fields[name]
     return fields
 
 
@@ -104,3 +108,8 @@ def alert_fields(alert: Alert) -> dict[str, Any]:
 def encode_alert(alert: Alert) -> bytes:
     """Return an alert as one JSON object."""
     return _encoder.encode(alert_fields(alert))
+
+
+def encode_closing(closing: Closing) -> bytes:
+    """Return a closing as one JSON object (R10.3)."""
+    return _encoder.encode(closing)

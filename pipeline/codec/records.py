@@ -9,6 +9,7 @@ import msgspec
 from pipeline.codec.json_input import Faulty, parse_json, parse_sound_json
 from pipeline.codec.plain_events import plain_events
 from pipeline.domain.admission import Envelope
+from pipeline.domain.closings import CLOSE, Close, parse_close
 from pipeline.domain.events import Event, UsageEvent, json_type, parse_event
 from pipeline.domain.grants import Grant, TopUp, parse_grant
 from pipeline.domain.instants import parse_instant
@@ -136,12 +137,22 @@ def _name(decoded: Any) -> str:
 
 def decode_grant(record: Record) -> TopUp | Grant:
     """Return the top-up or grant of a record. Raises Rejected: malformed, too_large or invalid_field (R2.5)."""
+    return parse_grant(_decode_object(record))
+
+
+def decode_billing(record: Record) -> TopUp | Grant | Close:
+    """Return what a customer's record of billing.grants says. Raises Rejected as `decode_grant` does (R2.5, R10.1)."""
+    value = _decode_object(record)
+    return parse_close(value) if isinstance(value, dict) and value.get("type") == CLOSE else parse_grant(value)
+
+
+def _decode_object(record: Record) -> Any:
     _check_timestamp(record)
     if len(record.value or b"") > GRANT_BYTES_MAX:
         raise Rejected(
             TOO_LARGE, f"the grant has {len(record.value or b'')} bytes, at most {GRANT_BYTES_MAX} are allowed"
         )
-    return parse_grant(_flawless(parse_json(record.value or b"")))
+    return _flawless(parse_json(record.value or b""))
 
 
 def _flawless(decoded: Any) -> Any:

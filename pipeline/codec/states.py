@@ -38,6 +38,10 @@ OPERATIONS = "operations"
 _SEPARATOR = "\x00"
 POSITIONS_KEY = b"\x00positions"
 """Of the one record a partition that belongs to no customer: no customer's id is empty."""
+CATALOG_KEY = b"\x00catalog"
+"""Of the one record a partition that names the catalog version in force (R10.4)."""
+PARTITION_KEYS = frozenset({POSITIONS_KEY, CATALOG_KEY})
+"""Of the records that are the partition's, not a customer's."""
 _SHELF_BITS = 8
 
 
@@ -132,9 +136,10 @@ class _Pack(msgspec.Struct, array_like=True, gc=False):
 
 
 class _HoldingPack(_Pack, array_like=True, gc=False):
-    """A pack with reservations, which most customers never have."""
+    """A pack with reservations or closed periods, which many customers never have."""
 
     holds: list[Hold] = []
+    closed_us: dict[str, Int64] = {}
 
 
 _encode = msgspec.json.Encoder().encode
@@ -174,7 +179,9 @@ def encode_pack(state: CustomerState, segments: Sequence[OpenSegment], *, with_a
         [_packed_account(key, account) for key, account in state.accounts.items()] if with_accounts else [],
         [(segment.account, segment.number, len(segment.content)) for segment in segments],
     )
-    pack = _HoldingPack(*fields, holds=list(state.holds.values())) if state.holds else _Pack(*fields)
+    pack = _Pack(*fields)
+    if state.holds or state.closed_us:
+        pack = _HoldingPack(*fields, holds=list(state.holds.values()), closed_us=state.closed_us)
     return b"".join((_encode(pack), b"\n", *[segment.content for segment in segments]))
 
 
@@ -188,6 +195,7 @@ def restore_pack(state: CustomerState, value: bytes) -> list[OpenSegment]:
     state.grant_ids = set(pack.grant_ids)
     state.grants = [GrantPool(*pool) for pool in pack.grants]
     state.holds = {(hold.usage.source, hold.usage.id): hold for hold in pack.holds}
+    state.closed_us = pack.closed_us
     state.events_applied = pack.events_applied
     state.grants_applied = pack.grants_applied
     for each in pack.accounts:

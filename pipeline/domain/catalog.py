@@ -138,6 +138,14 @@ class Subscription:
 
 
 @dataclass(frozen=True, slots=True)
+class PayoutTerms:
+    """How long after a month's end, and from which amount on, builders are paid for it (R11.3)."""
+
+    hold_days: int = 14
+    minimum_pico: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Catalog:
     """Everything that rating looks up."""
 
@@ -154,6 +162,9 @@ class Catalog:
     plans: Mapping[tuple[str, int], Plan]
     subscriptions: Mapping[tuple[str, str], tuple[Subscription, ...]]
     """(customer, app) to the subscriptions, by start, without overlap."""
+    payouts: PayoutTerms = PayoutTerms()
+    digest: str = field(default="", compare=False)
+    """Names this version in lines (R10.4); empty for one that was not read from files, such as a customer's view."""
 
     def subscription_at(self, customer: str, app: str, instant_us: int) -> Subscription | None:
         """Return the subscription that applies to a customer's app at an instant, None without one (R4.3)."""
@@ -168,3 +179,7 @@ class Catalog:
         """Return the plan version that applies to a customer's app at an instant, None without one (R4.3)."""
         subscription = self.subscription_at(customer, app, instant_us)
         return None if subscription is None else subscription.plan
+
+
+NO_CATALOG = Catalog("", 0, {}, {}, {}, {}, {}, {}, {})
+"""Stands for the catalog until the first version is published: nothing is rated by it."""

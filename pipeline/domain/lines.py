@@ -64,3 +64,7 @@ class Line(msgspec.Struct, gc=False, frozen=True, array_like=True):
     """What the builder earns; may be negative (R6.9)."""
     version: int
     """Says which rating of the line is the latest (DESIGN 4.7)."""
+    catalog: str
+    """Digest of the catalog version that rated it (R10.4)."""
+    provider: str
+    """Of the model, who is owed the reward (R8.2); empty for a model that the catalog does not have."""

@@ -19,7 +19,7 @@ from pipeline.domain.state import CustomerState, GrantPool
 from pipeline.domain.tariffs import Tariff, kind_of, tariff_at
 from pipeline.domain.terms import TermsIndex
 from pipeline.domain.waterfall import cover, take
-from pipeline.domain.watermark import advance
+from pipeline.domain.watermark import advance, late_posting_us
 
 Rated = tuple[Line, Sequence[Alert]]
 """What an accepted event makes (R7.1, R6.10)."""
@@ -61,7 +61,7 @@ def rate_event(index: TermsIndex, state: CustomerState, event: UsageEvent, envel
         tariff = tariff_at(index, state, state.tariffs, shape, event, deployment, posted_us)
     late = tariff.closes_us <= watermark_ms * 1000
     if late:
-        posted_us = envelope.timestamp_ms * 1000
+        posted_us = late_posting_us(state, tariff.app, envelope.timestamp_ms, watermark_ms)
         tariff = tariff_at(index, state, state.late_tariffs, shape, event, deployment, posted_us)
     cost_pico = cost_of(event, tariff.terms.model)
 
@@ -149,6 +149,8 @@ def _line(
         paid.cost_charged_pico,
         paid.margin_pico + paid.surcharge_pico,
         envelope.version,
+        tariff.catalog,
+        tariff.provider,
     )
 
 

@@ -9,6 +9,9 @@ DEAD_LETTER_TOPIC = "usage.dead-letter"
 ALERTS_TOPIC = "usage.alerts"
 QUOTA_TOPIC = "usage.quota"
 STATES_TOPIC = "usage.states"
+CATALOG_TOPIC = "billing.catalog"
+CLOSINGS_TOPIC = "billing.closings"
+PAYOUTS_TOPIC = "billing.payouts"
 KEYS_TOPIC = "access.keys"
 
 

@@ -13,7 +13,7 @@ from pipeline.domain.scratch import scratch_of
 from pipeline.domain.state import Answer, CustomerState, Hold
 from pipeline.domain.tariffs import tariff_at
 from pipeline.domain.terms import TermsIndex
-from pipeline.domain.watermark import advance
+from pipeline.domain.watermark import advance, late_posting_us
 
 EXPIRED = "expired"
 TOO_MANY = "too_many_reservations"
@@ -65,7 +65,7 @@ def _posted_us(
     shape = (usage.source, usage.environment, usage.workspace, usage.feature, usage.model, usage.unit)
     tariff = tariff_at(index, state, state.tariffs, shape, usage, deployment, posted_us)
     if tariff.closes_us <= watermark_ms * MILLISECOND_US:
-        posted_us = envelope.timestamp_ms * MILLISECOND_US
+        posted_us = late_posting_us(state, tariff.app, envelope.timestamp_ms, watermark_ms)
         tariff = tariff_at(index, state, state.late_tariffs, shape, usage, deployment, posted_us)
     cost_of(usage, tariff.terms.model)
     return posted_us

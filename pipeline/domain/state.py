@@ -120,6 +120,8 @@ class CustomerState(msgspec.Struct, gc=False):
     """Accepted events, for telling their duplicates from conflicts (R6.1)."""
     holds: dict[tuple[str, str], Hold] = msgspec.field(default_factory=dict)
     """(source, reservation id) to the reservations in force, in the order in which they came (R9.2)."""
+    closed_us: dict[str, int] = msgspec.field(default_factory=dict)
+    """App to the end of its latest closed period: nothing is posted before it any more (R10.2)."""
     events_applied: int = -1
     """Offset in `usage.events` up to which this state holds every record of the customer."""
     grants_applied: int = -1

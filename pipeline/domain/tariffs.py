@@ -179,6 +179,8 @@ class Tariff(msgspec.Struct, eq=False, gc=False):
     model_class: str
     period: str
     account_key: AccountKey
+    catalog: str
+    provider: str
     limited: bool
     """Overage may be blocked (R6.5)."""
     account: Account | None = None
@@ -188,7 +190,13 @@ class Tariff(msgspec.Struct, eq=False, gc=False):
 
     @classmethod
     def of(
-        cls, terms: Terms, deployment: Deployment, builder: str, subscription: Subscription, period: Period
+        cls,
+        terms: Terms,
+        deployment: Deployment,
+        builder: str,
+        subscription: Subscription,
+        period: Period,
+        catalog: str,
     ) -> "Tariff":
         """Return the tariff of a deployment's events under a subscription in a period, bound to no account yet."""
         plan, end_us = subscription.plan, subscription.end_us
@@ -206,6 +214,8 @@ class Tariff(msgspec.Struct, eq=False, gc=False):
             model_class=terms.model_class,
             period=period.name,
             account_key=(plan.id, plan.version, period.name),
+            catalog=catalog,
+            provider=terms.model.provider if terms.model else "",
             limited=terms.policy != "invoice" or any(budget.blocks for budget in terms.budgets),
         )
 
@@ -274,6 +284,7 @@ def tariff_at(
         catalog.apps[deployment.app].builder,
         subscription,
         period_at(at_us, subscription.plan.anchor_day),
+        catalog.digest,
     )
     return tariff
 

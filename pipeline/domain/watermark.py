@@ -2,7 +2,7 @@
 
 from pipeline.domain.dedupe import forget_identities
 from pipeline.domain.digests import DIGEST_SIZE, DigestTable
-from pipeline.domain.instants import DAY_US
+from pipeline.domain.instants import DAY_US, MILLISECOND_US
 from pipeline.domain.state import PERIOD, CustomerState
 
 
@@ -20,3 +20,9 @@ def advance(state: CustomerState, watermark_ms: int) -> bool:
             account.operations = DigestTable(DIGEST_SIZE)
     state.forget_tariffs()
     return True
+
+
+def late_posting_us(state: CustomerState, app: str, timestamp_ms: int, watermark_ms: int) -> int:
+    """Return when a late event is posted: at its record's timestamp, and never into a closed period (R3.2, R10.2)."""
+    posted_us = timestamp_ms * MILLISECOND_US
+    return posted_us if posted_us >= state.closed_us.get(app, posted_us) else watermark_ms * MILLISECOND_US

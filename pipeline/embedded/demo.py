@@ -81,7 +81,7 @@ def difference(client: Client, expected: Sequence[dict[str, Any]]) -> str | None
     if len(found) != len(expected):
         return f"ClickHouse has {len(found)} lines, the offline rating {len(expected)}"
     for ours, theirs in zip(expected, found, strict=True):
-        if ours != theirs:
-            fields = [name for name in ours if ours[name] != theirs.get(name)]
+        fields = [name for name in ours if ours[name] != theirs.get(name)]
+        if fields:
             return f"customer {ours['customer']}, seq {ours['seq']}: {', '.join(fields)} differ"
     return None

@@ -8,6 +8,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Coroutine, Iterable
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +18,10 @@ import clickhouse_connect
 from pydantic import SecretStr
 
 from pipeline.access.operator_file import ensure_operator_token
+from pipeline.catalog import CatalogError
 from pipeline.embedded import broker, clickhouse
 from pipeline.embedded.process import ChildProcess
+from pipeline.published import publish
 from pipeline.settings import Settings
 from pipeline.settings.clients import clickhouse_arguments
 from pipeline.sink.migrations import migrate
@@ -127,12 +130,24 @@ class Stack:
         )
         await ensure_topics(self.settings)
         await asyncio.to_thread(_migrate, self.settings)
+        await self._publish_catalog()
         for number in range(1, self._workers + 1):
             self._spawn_ours(f"worker-{number}", "worker")
         self._spawn_ours("sink", "sink")
         if self._api_port is not None:
             self._spawn_ours("api", "api")
         await self._while_alive(_all_exist(self._ready_files))
+
+    async def _publish_catalog(self) -> None:
+        """Put the catalog in force, when it is another than before. Raises StackError when it may not follow that (R4.3)."""
+        if self.settings.catalog is None:
+            return
+        try:
+            done = await publish(self.settings, self.settings.catalog, datetime.now(UTC).date())
+        except CatalogError as error:
+            raise StackError(f"the catalog may not follow the one in force on {self._data}:\n{error}") from None
+        if done.partitions:
+            self._log("up", f"catalog version {done.digest} is published")
 
     def _reach_of_api(self) -> dict[str, Any]:
         """Return the settings of the API: on this machine only, with an operator's key in a file that only we can read."""
@@ -152,9 +167,12 @@ class Stack:
         for task in done:
             task.result()
 
-    def _spawn(self, name: str, command: list[str], stop_timeout_s: float) -> None:
+    def _spawn(
+        self, name: str, command: list[str], stop_timeout_s: float, environment: dict[str, str] | None = None
+    ) -> None:
         assert self._lock is not None
-        child = ChildProcess(name, command, self._environment, self._log, stop_timeout_s, self._lock.fileno())
+        environment = environment or self._environment
+        child = ChildProcess(name, command, environment, self._log, stop_timeout_s, self._lock.fileno())
         self._children.append(child)
         self._tasks.append(child.start())
 
@@ -162,8 +180,13 @@ class Stack:
         ready_file = self._data / f"{name}.ready"
         ready_file.unlink(missing_ok=True)
         arguments = [sys.executable, "-m", "pipeline", command, "--ready-file", str(ready_file)]
-        self._spawn(name, arguments, _OURS_STOP_TIMEOUT_S)
+        self._spawn(name, arguments, _OURS_STOP_TIMEOUT_S, self._environment_of_ours())
         self._ready_files.append(ready_file)
+
+    def _environment_of_ours(self) -> dict[str, str]:
+        """Return the variables of the next process of ours: its metrics have the next port, the first that of the setting."""
+        first = self.settings.metrics_port
+        return self._environment | ({"USAGE_METRICS_PORT": str(first + len(self._ready_files))} if first else {})
 
     async def _stop_whatever_comes(self) -> None:
         """Stop everything, also when cancelled meanwhile: nothing may be left running."""

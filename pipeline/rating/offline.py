@@ -6,14 +6,14 @@ from pipeline.domain.catalog import Catalog
 from pipeline.domain.lines import Line
 from pipeline.domain.records import Record
 from pipeline.domain.statements import Statement, StatementBuilder
-from pipeline.rating.rater import Outcome, Rater
+from pipeline.rating.rater import CatalogOf, Outcome, Rater
 
 
 class OfflineRating:
     """Rates records one by one and sums their lines up; keeps no line."""
 
-    def __init__(self, catalog: Catalog) -> None:
-        self._rater = Rater(catalog, durable=False)
+    def __init__(self, catalog: Catalog, catalog_of: CatalogOf | None = None) -> None:
+        self._rater = Rater(catalog, durable=False, catalog_of=catalog_of)
         self._statements = StatementBuilder()
         self.earnings_pico: dict[str, int] = defaultdict(int)
         """Builder to the sum of earnings (R6.9)."""

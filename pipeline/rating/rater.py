@@ -1,15 +1,18 @@
 """Records to lines, alerts and rejects, over the states of many customers (R2.3, R3.3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
 import msgspec
 
-from pipeline.codec.records import decode_events, decode_grant, envelope_of, key_of, originals_of
+from pipeline.codec.records import decode_billing, decode_events, envelope_of, key_of, originals_of
 from pipeline.codec.states import PACK, Part, join_key, split_key
+from pipeline.codec.switches import switched_to
 from pipeline.domain.admission import Envelope
 from pipeline.domain.alerts import Alert
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.closings import Close, Closing, apply_close
 from pipeline.domain.events import Release, Reserve, UsageEvent
 from pipeline.domain.lines import Line
 from pipeline.domain.quota import QuotaRecord, quota_record
@@ -24,6 +27,10 @@ from pipeline.rating.tracked import TrackedCustomer
 AWAKE_MAX = 10_000
 """So many customers of a partition are held unpacked between rounds, besides those with much to remember."""
 _PACK_PART = split_key(Part("-", PACK).key())[1]
+
+
+CatalogOf = Callable[[str], Catalog]
+"""Digest to the catalog version. Raises KeyError for one that is not there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +48,7 @@ class Outcome(msgspec.Struct, gc=False):
     """What one record came to. `customer` is None when it left no trace in any state."""
 
     lines: list[Line] = []
+    closings: list[Closing] = []
     alerts: list[Alert] = []
     dead_letters: list[DeadLetter] = []
     events: int = 0
@@ -57,8 +65,8 @@ class Rater:
     is passed over: its effects were written with the state (docs/decisions/0005).
     """
 
-    def __init__(self, catalog: Catalog, *, durable: bool) -> None:
-        self._catalog = catalog
+    def __init__(self, catalog: Catalog, *, durable: bool, catalog_of: CatalogOf | None = None) -> None:
+        self._catalog_of = catalog_of or _no_version
         self._durable = durable
         self._terms = TermsIndex(catalog)
         self._awake: dict[str, TrackedCustomer] = {}
@@ -87,9 +95,24 @@ class Rater:
         else:
             parts[part] = value
 
+    @property
+    def catalog(self) -> Catalog:
+        """Return the catalog version in force."""
+        return self._terms.catalog
+
+    def switch(self, catalog: Catalog) -> None:
+        """Rate by another catalog version from here on (R10.4)."""
+        self._terms = TermsIndex(catalog)
+        for customer in (*self._awake.values(), *self._large.values()):
+            customer.state.forget_tariffs()
+
     def rate(self, record: Record) -> Outcome:
-        """Rate one record and change its customer's state."""
+        """Rate one record and change its customer's state. Raises KeyError for a catalog version that is not there."""
         outcome = Outcome()
+        digest = switched_to(record)
+        if digest is not None:
+            self.switch(self._catalog_of(digest))
+            return outcome
         key = key_of(record)
         customer = self._awake.get(key or "") or self._customer(key)
         state = customer.state
@@ -99,7 +122,7 @@ class Rater:
                 self._rate_events(record, envelope, customer, outcome)
         elif record.topic == GRANTS_TOPIC:
             if not self._durable or record.offset > state.grants_applied:
-                self._apply_grant(record, envelope_of(record, key), customer, outcome)
+                self._apply_billing(record, envelope_of(record, key), customer, outcome)
         else:
             raise ValueError(f"records of topic {record.topic!r} are not rated")
         if outcome.customer is not None:
@@ -203,15 +226,25 @@ class Rater:
         else:
             outcome.duplicates += 1
 
-    def _apply_grant(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
+    def _apply_billing(self, record: Record, envelope: Envelope, customer: TrackedCustomer, outcome: Outcome) -> None:
         try:
-            added = apply_grant(self._catalog, customer.state, decode_grant(record), envelope)
+            wanted = decode_billing(record)
+            if isinstance(wanted, Close):
+                closing = apply_close(self.catalog, customer.state, wanted, envelope)
+                applied = closing is not None
+                outcome.closings = [closing] if closing is not None else []
+            else:
+                applied = apply_grant(self.catalog, customer.state, wanted, envelope)
         except Rejected as rejected:
             outcome.dead_letters.append(_dead_letter(record, None, rejected, record.value or b""))
             return
-        if added:
+        if applied:
             outcome.customer = customer
             customer.state.grants_applied = record.offset
+
+
+def _no_version(digest: str) -> Catalog:
+    raise KeyError(f"no catalog version {digest} is given")
 
 
 def _dead_letter(record: Record, index: int | None, rejected: Rejected, original: bytes) -> DeadLetter:

@@ -8,6 +8,7 @@ from faust.app.base import BootStrategy
 
 from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
 from pipeline.observe.counters import Counters
+from pipeline.published import VersionFollower
 from pipeline.settings import Settings
 from pipeline.stream.bundles import BundleSchema
 from pipeline.stream.consumer import BundleTransport
@@ -39,6 +40,7 @@ class WorkerApp(faust.App):
     counters: Counters
     holdings: Holdings
     rounds: Rounds
+    versions: VersionFollower
 
     def __init__(self, settings: Settings, counters: Counters, name: str | None, **options: Any) -> None:
         self.settings = settings
@@ -56,12 +58,14 @@ class WorkerApp(faust.App):
     async def on_start(self) -> None:
         """Check the topics before anything can arrive."""
         await check_topics(self.settings)
+        await self.versions.start()
         await super().on_start()
         await self.rounds.start()
 
     async def on_stop(self) -> None:
         """Finish the rounds under way before the consumer commits and leaves the group."""
         await self.rounds.stop()
+        await self.versions.stop()
         await super().on_stop()
         await self.holdings.keep(set())
 
@@ -70,7 +74,9 @@ class WorkerApp(faust.App):
         await self.crash(exc)
 
 
-def create_app(settings: Settings, new_ledger: LedgerFactory, name: str | None = None) -> WorkerApp:
+def create_app(
+    settings: Settings, new_ledger: LedgerFactory, name: str | None = None, versions: VersionFollower | None = None
+) -> WorkerApp:
     """Return the app of one worker process; `new_ledger` makes the empty ledger of a partition.
 
     `name` is the worker's in its group (group.instance.id); without one, the member is another after each start.
@@ -93,6 +99,7 @@ def create_app(settings: Settings, new_ledger: LedgerFactory, name: str | None =
         topic_allow_declare=False,  # `usage topics` creates them
         web_enabled=False,
     )
+    app.versions = versions or VersionFollower(settings)
     app.rounds = Rounds(app)
     app.holdings = Holdings(new_ledger, lambda partition: PartitionWriter(settings, app.counters, partition))
     app.Table("ledgers", key_type=bytes, value_type=bytes)

@@ -8,8 +8,15 @@ from typing import Any, NamedTuple
 from aiokafka import AIOKafkaProducer
 
 from pipeline.codec.lines import COLUMNS, COLUMNS_HEADER, LineBlock
-from pipeline.codec.states import POSITIONS_KEY, Positions, encode_positions
-from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC, LINES_TOPIC, QUOTA_TOPIC, STATES_TOPIC
+from pipeline.codec.states import CATALOG_KEY, POSITIONS_KEY, Positions, encode_positions
+from pipeline.domain.records import (
+    ALERTS_TOPIC,
+    CLOSINGS_TOPIC,
+    DEAD_LETTER_TOPIC,
+    LINES_TOPIC,
+    QUOTA_TOPIC,
+    STATES_TOPIC,
+)
 from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import DeadLetter, Effects
 from pipeline.settings import Settings
@@ -96,7 +103,8 @@ class PartitionWriter:
         except TimeoutError as late:
             raise TimeoutError(
                 f"Kafka did not take the transaction of partition {self._partition} within {TRANSACTION_MS_MAX / 1000:g} s: is "
-                "a partition of usage.lines, usage.states, usage.quota, usage.alerts or usage.dead-letter without a leader?"
+                "a partition of usage.lines, usage.states, usage.quota, usage.alerts, usage.dead-letter or billing.closings "
+                "without a leader?"
             ) from late
         self._count(effects)
 
@@ -107,18 +115,22 @@ class PartitionWriter:
         await self._started().commit_transaction()
 
     async def _send_outputs(self, effects: Effects) -> None:
-        """Send lines, dead letters, alerts and quota records; return when every one is acknowledged."""
+        """Send lines, dead letters, alerts, closings and quota records; return when every one is acknowledged."""
         await asyncio.gather(
             self._send(LINES_TOPIC, ([line_record(block)] for block in effects.blocks)),
             self._send(DEAD_LETTER_TOPIC, ([dead_letter_record(letter)] for letter in effects.dead_letters)),
             self._send(ALERTS_TOPIC, ([OutRecord(key, value, [])] for key, value in effects.alerts)),
+            self._send(CLOSINGS_TOPIC, ([OutRecord(key, value, [])] for key, value in effects.closings)),
             self._send(QUOTA_TOPIC, ([OutRecord(key, value, [])] for key, value in effects.quotas)),
         )
 
     async def _send_states(self, effects: Effects, positions: Positions) -> None:
-        """Send the changed states, a customer never split over two batches, and the positions."""
+        """Send the changed states, a customer never split over two batches, the positions and the catalog's version."""
         groups = ([OutRecord(key, value, []) for key, value in changed.records] for changed in effects.states)
-        await self._send(STATES_TOPIC, chain(groups, [[OutRecord(POSITIONS_KEY, encode_positions(positions), [])]]))
+        last = [OutRecord(POSITIONS_KEY, encode_positions(positions), [])]
+        if effects.switched_to is not None:
+            last.append(OutRecord(CATALOG_KEY, effects.switched_to.encode(), []))
+        await self._send(STATES_TOPIC, chain(groups, [last]))
 
     async def _send(self, topic: str, groups: Iterable[Sequence[OutRecord]]) -> None:
         """Send groups of records in order, each within one batch, and await the acknowledgements.
@@ -155,6 +167,7 @@ class PartitionWriter:
         counters = self._counters
         counters.add("lines", effects.lines)
         counters.add("alerts", len(effects.alerts))
+        counters.add("closings", len(effects.closings))
         counters.add("quotas", len(effects.quotas))
         counters.add("states", sum(len(changed.records) for changed in effects.states))
         counters.add("events", effects.events)

@@ -8,7 +8,7 @@ write fails.
 import asyncio
 from collections.abc import Callable, Iterable
 
-from pipeline.codec.states import POSITIONS_KEY, Positions, restore_positions
+from pipeline.codec.states import CATALOG_KEY, POSITIONS_KEY, Positions, restore_positions
 from pipeline.domain.records import Record
 from pipeline.rating.ledger import Ledger
 from pipeline.stream.effects import PartitionWriter
@@ -26,6 +26,8 @@ class Holding:
         self.writer = writer
         self.positions: Positions | None = None
         """Up to where the sources are done; None for a partition that nobody has worked on yet."""
+        self.catalog: str | None = None
+        """Digest of the catalog version in force that the states name; None before the first switch (R10.4)."""
         self.recovered = False
         """The ledger holds all that was written: it may be worked on."""
 
@@ -35,6 +37,8 @@ class Holding:
         for record in records:
             if record.key == POSITIONS_KEY:
                 self.positions = restore_positions(record.value or b"")
+            elif record.key == CATALOG_KEY:
+                self.catalog = (record.value or b"").decode()
             elif record.key is None:
                 raise ValueError(f"{record.topic}/{record.partition}: record {record.offset} has no key")
             else:

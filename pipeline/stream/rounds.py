@@ -10,11 +10,14 @@ from faust.types import TP
 from mode import Service
 
 from pipeline.codec.states import Positions
-from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC
+from pipeline.codec.switches import switched_to
+from pipeline.domain.catalog import NO_CATALOG
+from pipeline.domain.records import EVENTS_TOPIC, GRANTS_TOPIC, Record
 from pipeline.stream.alarm import PoisonAlarm
 from pipeline.stream.bundles import Bundle
 from pipeline.stream.ends import EndOffsets, LogEnds
 from pipeline.stream.holdings import Holding
+from pipeline.stream.lag import Lag
 from pipeline.stream.merge import Ends, Merge, Run, Side
 
 ROUND_RECORDS_MAX = 20_000
@@ -151,21 +154,36 @@ class Rounds(Service):
             self.app.consumer.on_buffer_full(TP(bundle.topic, bundle.partition))
         desk.arrived.set()
 
+    def partitions(self) -> list[int]:
+        """Return the partitions that are worked on."""
+        return sorted(self._desks)
+
     async def lag(self) -> int:
         """Return how many offsets of the sources lie before us."""
+        return sum(lag.offsets for lag in (await self.lags()).values())
+
+    async def lags(self) -> dict[TP, Lag]:
+        """Return what lies before us by topic and partition, where anything does."""
         if not self._desks:
-            return 0
+            return {}
         ends = (await self._highwaters.fresh()).offsets
-        sides = [pair for desk in self._desks.values() for pair in desk.sides()]
-        return sum(max(0, ends.get(tp, 0) - side.next_offset()) for tp, side in sides)
+        lags = {}
+        for tp, side in [pair for desk in self._desks.values() for pair in desk.sides()]:
+            next_offset = side.next_offset()
+            if (offsets := ends.get(tp, 0) - next_offset) > 0:
+                lags[tp] = Lag(offsets, next_offset, side.head().timestamp_ms if side else None)
+        return lags
 
     async def _work(self, desk: Desk) -> None:
         try:
+            await self._adopt(desk)
             while not self._halted:
                 runs = await self._next_runs(desk)
                 if runs or desk.is_ahead():
                     desk.busy = True
+                    begun_s = time.monotonic()
                     await self._round(desk, runs)
+                    self.app.counters.observe("round_seconds", time.monotonic() - begun_s)
                     desk.busy = False
         except asyncio.CancelledError:
             raise
@@ -213,6 +231,8 @@ class Rounds(Service):
                     pause_at = ledger.pending_events + PAUSE_EVENTS
                 if ledger.pending_events >= ROUND_EVENTS_MAX:
                     await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
+                if record.topic == GRANTS_TOPIC:
+                    await self._await_version(desk, record, done)
                 try:
                     ledger.rate(record)
                 except Exception as failure:
@@ -226,6 +246,38 @@ class Rounds(Service):
             self.app.consumer.settle(tp, done[tp.topic])
             if side.bytes < limit:
                 self.app.consumer.on_buffer_drop(tp)
+
+    async def _adopt(self, desk: Desk) -> None:
+        """Take up the catalog version in force where the states were written, or, before any, the first there is (R10.4)."""
+        versions, ledger = self.app.versions, desk.holding.ledger
+        who = f"partition {desk.partition}"
+        digest = desk.holding.catalog
+        if digest is None and ledger.catalog is NO_CATALOG:
+            digest = await versions.wait_for_any(who)
+        if digest is None or digest == ledger.catalog.digest:
+            return
+        await self._wait_for(digest, who)
+        ledger.adopt(await asyncio.to_thread(versions.versions.catalog, digest))
+        log.info("%s: catalog version %s is in force", who, digest)
+
+    async def _await_version(self, desk: Desk, record: Record, done: Mapping[str, int]) -> None:
+        """Wait for the catalog version that a record puts in force; what was rated before it is written first (R10.4)."""
+        digest = switched_to(record)
+        if digest is None:
+            return
+        if digest not in self.app.versions.versions:
+            await desk.write(Positions(done[EVENTS_TOPIC], done[GRANTS_TOPIC]))
+            desk.busy = False  # a rebalance need not wait for it: nothing is half done
+            await self._wait_for(digest, f"partition {desk.partition}")
+            desk.busy = True
+        log.info(
+            "partition %d: catalog version %s comes into force at offset %d", desk.partition, digest, record.offset
+        )
+
+    async def _wait_for(self, digest: str, who: str) -> None:
+        if digest not in self.app.versions.versions:
+            self.app.counters.add("catalog_waits")
+            await self.app.versions.wait_for(digest, who)
 
     def _count_records(self, runs: list[Run]) -> None:
         counters = self.app.counters

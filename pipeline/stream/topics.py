@@ -10,11 +10,14 @@ from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from pipeline.domain.records import (
     ALERTS_TOPIC,
+    CATALOG_TOPIC,
+    CLOSINGS_TOPIC,
     DEAD_LETTER_TOPIC,
     EVENTS_TOPIC,
     GRANTS_TOPIC,
     KEYS_TOPIC,
     LINES_TOPIC,
+    PAYOUTS_TOPIC,
     QUOTA_TOPIC,
     STATES_TOPIC,
 )
@@ -31,6 +34,9 @@ TOPICS = (
     QUOTA_TOPIC,
     STATES_TOPIC,
     KEYS_TOPIC,
+    CATALOG_TOPIC,
+    CLOSINGS_TOPIC,
+    PAYOUTS_TOPIC,
 )
 """All of them have the same number of partitions: a customer's records, lines and states keep one partition number."""
 

@@ -10,10 +10,13 @@ from collections.abc import Callable
 import uvloop
 from aiokafka.errors import KafkaError
 
-from pipeline.domain.catalog import Catalog
+from pipeline.domain.catalog import NO_CATALOG, Catalog
+from pipeline.observe.endpoint import Endpoint, MetricsPortError
+from pipeline.published import VersionFollower
 from pipeline.rating.ledger import Ledger
 from pipeline.settings import Settings
 from pipeline.stream.app import WorkerApp, create_app
+from pipeline.stream.health import WorkerHealth
 from pipeline.stream.holdings import LedgerFactory
 from pipeline.stream.memory import freeze, keep_memory
 from pipeline.stream.names import worker_name
@@ -31,27 +34,44 @@ log = logging.getLogger(__name__)
 
 def run_worker(
     settings: Settings,
-    catalog: Catalog,
+    catalog: Catalog | None,
     on_ready: Callable[[], None] | None = None,
     new_ledger: LedgerFactory | None = None,
 ) -> int:
     """Rate until SIGTERM or SIGINT and return the exit code: 0 when stopped in order, else 1.
+
+    `catalog` serves partitions in which no version was published yet; without it they wait for the first (R10.4).
 
     `on_ready` is called once, when partitions are assigned and their states recovered ("worker ready" in the log).
     """
     keep_memory()
     with worker_name(settings.worker_group) as claimed:
         name = settings.worker_name or claimed
-        return uvloop.run(_run(settings, name, new_ledger or (lambda: Ledger(catalog)), on_ready))
+        versions = VersionFollower(settings)
+        factory = new_ledger or (lambda: Ledger(catalog or NO_CATALOG, versions.versions.catalog))
+        return uvloop.run(_run(settings, name, factory, versions, on_ready))
 
 
-async def _run(settings: Settings, name: str, new_ledger: LedgerFactory, on_ready: Callable[[], None] | None) -> int:
+async def _run(
+    settings: Settings,
+    name: str,
+    new_ledger: LedgerFactory,
+    versions: VersionFollower,
+    on_ready: Callable[[], None] | None,
+) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    app = create_app(settings, new_ledger, name)
+    app = create_app(settings, new_ledger, name, versions)
     _announce(app, on_ready)
+    health = WorkerHealth(app)
+    endpoint = Endpoint(settings, "worker", app.counters, health.faults, health.refresh)
+    try:
+        await endpoint.start()
+    except MetricsPortError as error:
+        log.critical("worker failed: %s", error)
+        return EXIT_FAILED
     begun_s = time.monotonic()
     log.info("worker %s starting: group %s at %s", name, settings.worker_group, settings.kafka)
     stopping = asyncio.create_task(stop.wait())
@@ -63,6 +83,7 @@ async def _run(settings: Settings, name: str, new_ledger: LedgerFactory, on_read
     for task in (stopping, progress):
         task.cancel()
     await _stop(app)
+    await endpoint.stop()
     running.cancel()
     code = EXIT_FAILED if app.crashed else code
     log.info("worker stopped: %s", _counted(app))

@@ -15,6 +15,7 @@ from pipeline.codec.lines import (
 )
 from pipeline.domain.alerts import Alert
 from pipeline.domain.catalog import Allowance
+from pipeline.domain.lines import Line
 from tests.domain.world import CENT, World
 
 FIELDS = [
@@ -58,13 +59,18 @@ FIELDS = [
 ]
 
 
+def beside(line: Line) -> dict[str, object]:
+    """Return what the topic's form adds to the fields of R7.1."""
+    return {"version": line.version, "catalog": line.catalog, "provider": line.provider}
+
+
 @pytest.mark.rule("R7.1")
 def test_a_line_has_the_fields_of_the_spec_and_no_other() -> None:
-    """The names are those of R7.1; the topic's form adds the version."""
+    """The names are those of R7.1; the topic's form adds three."""
     line = replace(World().line(), version=7)
 
     assert set(line_fields(line)) == set(FIELDS)
-    assert json.loads(encode_lines([line])) == {**line_fields(line), "version": 7}
+    assert json.loads(encode_lines([line])) == {**line_fields(line), **beside(line)}
 
 
 @pytest.mark.rule("R7.1")
@@ -75,7 +81,7 @@ def test_lines_are_one_json_object_a_row() -> None:
 
     rows = encode_lines(lines).split(b"\n")
 
-    assert [json.loads(row) for row in rows] == [{**line_fields(line), "version": line.version} for line in lines]
+    assert [json.loads(row) for row in rows] == [{**line_fields(line), **beside(line)} for line in lines]
 
 
 @pytest.mark.rule("R7.1", "R5.3")
@@ -89,7 +95,7 @@ def test_rows_and_their_header_hold_what_objects_hold() -> None:
 
     assert all(isinstance(json.loads(row), list) for row in rows.split(b"\n"))
     assert json.loads(COLUMNS) == [*json.loads(encode_lines(lines[:1]))]
-    assert set(json.loads(COLUMNS)) == {*FIELDS, "version"}
+    assert set(json.loads(COLUMNS)) == {*FIELDS, "version", "catalog", "provider"}
     assert b"\n".join(objects_of(rows, COLUMNS)) == encode_lines(lines)
 
 

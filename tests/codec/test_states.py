@@ -85,6 +85,7 @@ STATES = st.builds(
     grant_ids=st.sets(NAMES, max_size=5),
     grants=st.lists(st.builds(GrantPool, GRANTS, INSTANTS, COUNTS), max_size=3),
     accounts=st.dictionaries(ACCOUNT_KEYS, ACCOUNTS, max_size=3),
+    closed_us=st.dictionaries(NAMES, INSTANTS, max_size=2),
     events_applied=st.integers(-1, 2**62),
     grants_applied=st.integers(-1, 2**62),
 )

@@ -13,7 +13,7 @@ from clickhouse_connect.driver.client import Client
 from pipeline.billing.lines import read_lines
 from pipeline.codec.lines import alert_fields, line_fields
 from pipeline.codec.quota import decode_quota
-from pipeline.codec.states import POSITIONS_KEY, split_key
+from pipeline.codec.states import PARTITION_KEYS, split_key
 from pipeline.domain.catalog import Catalog
 from pipeline.domain.quota import empty_quota, quota_record
 from pipeline.domain.records import (
@@ -153,7 +153,8 @@ def compare_outputs(expected: Expected, logs: Logs, drift: Drift) -> None:
     """Hold the topics that the workers write against the offline rating."""
     lines = lines_in(logs.by_topic[LINES_TOPIC])
     for line in lines:
-        line.pop("version", None)
+        for name in ("version", "catalog", "provider"):
+            line.pop(name, None)
     compare_lines("lines in Kafka", expected, lines, drift)
     alerts = Counter(_text(json.loads(record.value)) for record in logs.by_topic[ALERTS_TOPIC])
     _compare_counters("alerts", expected.alerts, alerts, drift)
@@ -199,7 +200,7 @@ def compare_balances(expected: Expected, catalog: Catalog, logs: Logs, partition
     customers: dict[str, int] = {}
     last: dict[tuple[int, bytes], bytes | None] = {}
     for record in logs.by_topic[STATES_TOPIC]:
-        if record.key != POSITIONS_KEY:
+        if record.key not in PARTITION_KEYS:
             last[record.partition, record.key] = record.value
     for (partition, key), value in last.items():
         if value is not None:

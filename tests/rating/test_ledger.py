@@ -352,7 +352,7 @@ def test_states_equal_the_changelog_on_every_day_of_retirement(rounds: int, coun
 
     ledger, logs = days_played(*times[:rounds])
 
-    back = restored(ledger._rater._catalog, [entry for log in logs for entry in log.changelog])
+    back = restored(ledger.catalog, [entry for log in logs for entry in log.changelog])
     assert states_of(back) == states_of(ledger)
 
 

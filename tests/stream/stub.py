@@ -3,15 +3,19 @@
 import json
 import os
 import time
+from dataclasses import replace
 from typing import Any
 
 from pipeline.codec.lines import LineBlock
+from pipeline.domain.catalog import NO_CATALOG
 from pipeline.domain.records import GRANTS_TOPIC, Record
 from pipeline.rating.ledger import ChangedState, DeadLetter, Effects, Ledger
 
 
 class StubLedger(Ledger):
     """State of a customer: seq of the last line, sum of the grants, offset applied of each topic."""
+
+    catalog = replace(NO_CATALOG)
 
     def __init__(self) -> None:
         self.customers: dict[str, dict[str, int]] = {}
@@ -62,7 +66,7 @@ class StubLedger(Ledger):
         ]
         rows = b"\n".join(json.dumps(line).encode() for line in self._lines)
         blocks = [LineBlock(rows, len(self._lines))] if self._lines else []
-        effects = Effects(blocks, self._dead_letters, self._alerts, states, [], self._events, 0)
+        effects = Effects(blocks, self._dead_letters, self._alerts, states, [], [], self._events, 0, None)
         self._events = 0
         self._touched, self._lines, self._dead_letters, self._alerts = {}, [], [], []
         return effects

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.catalog import load_catalog
 from pipeline.domain.records import ALERTS_TOPIC, DEAD_LETTER_TOPIC
 from tests.stream.harness import Stream
 
@@ -37,7 +38,9 @@ async def test_rates_the_example_over_a_kill(stream: Stream):
         offsets[record["topic"], *place] = record["offset"]
 
     written = [line for lines in (await stream.lines(len(expected))).values() for line in lines]
-    assert {(w["customer"], w["seq"]): {name: w[name] for name in w if name != "version"} for w in written} == expected
+    beside = ("version", "catalog", "provider")
+    assert {(w["customer"], w["seq"]): {name: w[name] for name in w if name not in beside} for w in written} == expected
+    assert {w["catalog"] for w in written} == {load_catalog(catalog).digest}
     alerts = read("expected/alerts.ndjson")
     sent = await stream.records(ALERTS_TOPIC, lambda found: len({record.value for record in found}) >= len(alerts))
     assert keyed(json.loads(record.value) for record in sent) == keyed(alerts)

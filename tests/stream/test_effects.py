@@ -7,7 +7,7 @@ from aiokafka.producer.message_accumulator import BatchBuilder
 from pipeline.codec.lines import COLUMNS, LineBlock
 from pipeline.codec.states import Positions
 from pipeline.domain.records import EVENTS_TOPIC, Record
-from pipeline.observe.counters import COUNTERS, Counters
+from pipeline.observe.counters import Counters
 from pipeline.rating.ledger import ChangedState, DeadLetter, Effects
 from pipeline.settings import load_settings
 from pipeline.stream.effects import (
@@ -56,7 +56,7 @@ def states(*customers: tuple[str, list[int]]) -> Effects:
         ChangedState(name, [(b"%s-%d" % (name.encode(), at), b"x" * size) for at, size in enumerate(sizes)])
         for name, sizes in customers
     ]
-    return Effects([], [], [], parts, [], 0, 0)
+    return Effects([], [], [], parts, [], [], 0, 0, None)
 
 
 def test_a_block_of_lines_is_one_record():
@@ -131,7 +131,7 @@ async def test_a_round_is_one_transaction():
     letter = DeadLetter(Record(EVENTS_TOPIC, 1, 4, 0, None, None), None, "malformed", "m", b"")
     changed = [ChangedState("a", [(b"a", b"1")])]
 
-    await writer.write(Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, [], 1, 0), Positions(5, 0))
+    await writer.write(Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, [], [], 1, 0, None), Positions(5, 0))
 
     begin, *sends, commit = producer.sent
     assert (begin, commit) == ("begin", "commit")
@@ -179,16 +179,3 @@ def test_sizes_are_not_underestimated(record: OutRecord):
     batch.append(timestamp=None, key=record.key, value=record.value, headers=record.headers)
 
     assert before + record.size() >= batch.size()
-
-
-def test_counters_are_a_closed_list():
-    """A counter that nobody has described cannot be counted; labels are told apart."""
-    counters = Counters()
-    counters.add("rejects", 2, "malformed")
-    counters.add("rejects", 1, "wrong_key")
-    counters.add("lines", 5)
-
-    assert counters.shown() == {"lines": 5, "rejects{malformed}": 2, "rejects{wrong_key}": 1}
-    assert all(COUNTERS.values())
-    with pytest.raises(KeyError, match="add it to COUNTERS"):
-        counters.add("no_such_thing")

@@ -32,7 +32,7 @@ class BusyLedger:
 
     def take_effects(self) -> Effects:
         events, self.pending_events = self.pending_events, 0
-        return Effects([], [], [], [], [], events, 0)
+        return Effects([], [], [], [], [], [], events, 0, None)
 
 
 class Journal:
