@@ -17,6 +17,7 @@ QUICK = {
     "memory": "--identities 120000 --customers 1000 10000 100000 --age 100000",
     "recovery": "--customers 20000",
     "quota": "--probes 60 --checks 50000 --brokers embedded",
+    "statements": "--lines 3000000 --times 10",
     "sdk": "--calls 5000 --rounds 2",
 }
 """The parts, and their options for a short run."""

@@ -49,6 +49,17 @@ def _states(found: Found) -> Sequence[tuple[str, Found]]:
     return [(where, _plain(each["with_events"])) for where, each in found["state_bytes"].items()]
 
 
+def _statements(*, large: bool) -> Callable[[Found], Sequence[tuple[str, Found]]]:
+    def spreads(found: Found) -> Sequence[tuple[str, Found]]:
+        return [
+            (f"{name}, of {found['lines']:,}", each)
+            for name, each in found["statements"].items()
+            if name.startswith("a million") == large
+        ]
+
+    return spreads
+
+
 TARGETS = (
     Target("rate, bundles of 100 or more", "rate", 5, "us an event", _rates),
     Target("worker, 500 a message", "worker", 6.5, "us an event", _workers(500, None)),
@@ -58,6 +69,8 @@ TARGETS = (
     Target("sink, with ClickHouse's", "sink", 8, "us a row", _sinks("both_us")),
     Target("a remembered event", "memory", 40, "bytes", lambda found: list(found["identity_bytes"].items())),
     Target("a customer of three allowances, 8 events", "memory", 1024, "bytes", _states),
+    Target("statement of a million lines", "statements", 100, "ms", _statements(large=True)),
+    Target("any other statement", "statements", 30, "ms", _statements(large=False)),
     Target("delay at half load, p99", "whole", 2, "s", lambda found: [("half", found["paced"]["half"]["p99_s"])]),
 )
 

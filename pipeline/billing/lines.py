@@ -12,7 +12,7 @@ AMOUNTS = ("cost", "cost_charged", "margin", "surcharge", "charge", "provider_re
 """Columns of `usage.lines_v1` that are amounts: Decimal(38, 12) of the currency (R5.3)."""
 
 _ALL = "SELECT * FROM usage.lines_v1 ORDER BY customer, seq"
-_SETTINGS = {
+LINE_SETTINGS = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_decimals": 1,
     "date_time_output_format": "iso",
@@ -20,13 +20,17 @@ _SETTINGS = {
 
 
 def read_lines(client: Client) -> Iterator[dict[str, Any]]:
-    """Yield every line of `usage.lines_v1` by customer and seq, as R7.1 names its fields: amounts in picodollars."""
-    with client.raw_stream(_ALL, fmt="JSONEachRow", settings=_SETTINGS) as stream:
+    """Yield every line of `usage.lines_v1` by customer and seq, see `as_line`."""
+    with client.raw_stream(_ALL, fmt="JSONEachRow", settings=LINE_SETTINGS) as stream:
         for row in stream:
-            fields = json.loads(row)
-            for name in AMOUNTS:
-                fields[f"{name}_pico"] = _pico(fields.pop(name))
-            yield fields
+            yield as_line(json.loads(row))
+
+
+def as_line(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of `usage.lines_v1` with its fields as R7.1 names them, amounts in picodollars; and catalog and provider."""
+    for name in AMOUNTS:
+        fields[f"{name}_pico"] = _pico(fields.pop(name))
+    return fields
 
 
 def _pico(text: str) -> int:

@@ -1,51 +1,25 @@
-"""The statement of a (customer, app, period), read from ClickHouse (R8.1, R5.4)."""
+"""The statement of a (customer, app, period), from ClickHouse (R8.1)."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from pipeline.domain.statements import DIMENSIONS, DetailRow, Statement, StatementRow
+from pipeline.billing.sums import read_sums
+from pipeline.domain.catalog import Catalog
+from pipeline.domain.statements import DIMENSIONS, DetailRow, Statement, StatementRow, statement_state
 
 _NAMES_SHOWN_MAX = 12
 _CUSTOMERS_COMPARED_MAX = 100_000
-
-# FINAL shows each line in its latest version, whatever was re-sent. Charges are summed wider than they are stored.
-_ROWS = """
-SELECT
-    feature,
-    unit,
-    sumIf(quantity, kind = 'usage'),
-    sum(included),
-    sum(granted),
-    sum(overage),
-    sum(blocked),
-    sum(toInt256(charge_pico))
-FROM usage.usage_lines FINAL
+_COUNTS = ("quantity", "included", "granted", "overage", "blocked")
+_TOKENS = ("input_tokens", "cached_input_tokens", "output_tokens")
+_CUT_OFF = """
+SELECT cut_off FROM usage.closings FINAL
 WHERE customer = {customer:String} AND app = {app:String} AND period = {period:Date}
-GROUP BY feature, unit
-"""
-
-_DETAIL_ROWS = """
-SELECT
-    feature,
-    unit,
-    {dimension:Identifier} AS name,
-    sumIf(quantity, kind = 'usage'),
-    sum(included),
-    sum(granted),
-    sum(overage),
-    sum(blocked),
-    sum(toInt256(charge_pico)),
-    sum(input_tokens),
-    sum(cached_input_tokens),
-    sum(output_tokens)
-FROM usage.usage_lines FINAL
-WHERE customer = {customer:String} AND app = {app:String} AND period = {period:Date}
-GROUP BY feature, unit, name
 """
 
 
@@ -61,38 +35,54 @@ class Freshness:
     partitions: int
 
 
-def read_statement(client: Client, customer: str, app: str, period: str, dimension: str | None = None) -> Statement:
+def read_statement(
+    client: Client,
+    customer: str,
+    app: str,
+    period: str,
+    dimension: str | None = None,
+    *,
+    catalog: Catalog | None = None,
+    now_us: int | None = None,
+) -> Statement:
     """Return a statement; with `dimension`, one of DIMENSIONS, each row has its detail. `period` is its first day.
 
-    Raises NoStatementError when no line is there; the message says what exists instead.
+    With the catalog its state is told, as of `now_us` (now when absent). Raises NoStatementError when no line is there; the
+    message says what exists instead.
     """
-    parameters = {"customer": customer, "app": app, "period": _first_day(period)}
-    if dimension is None:
-        rows = [StatementRow(*row) for row in client.query(_ROWS, parameters=parameters).result_rows]
-    else:
-        if dimension not in DIMENSIONS:
-            raise ValueError(f"{dimension!r} is none of {', '.join(DIMENSIONS)}")
-        found = client.query(_DETAIL_ROWS, parameters={**parameters, "dimension": dimension}).result_rows
-        rows = _with_detail(found)
-    if not rows:
+    if dimension not in (None, *DIMENSIONS):
+        raise ValueError(f"{dimension!r} is none of {', '.join(DIMENSIONS)}")
+    day = _first_day(period)
+    by = ("feature", "unit", *([dimension] if dimension else []))
+    measures = (*_COUNTS, "charge_pico", *(_TOKENS if dimension else ()))
+    found = read_sums(client, by, customer=customer, app=app, period=day, measures=measures)
+    if not found:
         raise NoStatementError(_what_exists(client, customer, app, period))
+    parameters = {"customer": customer, "app": app, "period": day}
+    cut_offs = [row[0] for row in client.query(_CUT_OFF, parameters=parameters).result_rows]
+    instant_us = time.time_ns() // 1000 if now_us is None else now_us
+    state = statement_state(catalog, customer, app, period, frozen=bool(cut_offs), now_us=instant_us)
+    rows = [_row(each) for each in found] if dimension is None else _with_detail(found, dimension)
     rows.sort(key=lambda row: (row.feature, row.unit))
-    return Statement(customer, app, period, tuple(rows), dimension)
+    return Statement(customer, app, period, tuple(rows), dimension, state, cut_offs[0] if cut_offs else None)
+
+
+def _row(sums: Mapping[str, Any]) -> StatementRow:
+    counts = {name: sums[name] for name in _COUNTS}
+    return StatementRow(feature=sums["feature"], unit=sums["unit"], charge_pico=sums["charge_pico"], **counts)
 
 
 def only_app(client: Client, customer: str, period: str) -> str:
     """Return the one app that a customer used in a period. Raises NoStatementError when there is none or a choice."""
-    apps = _column(
-        client,
-        "SELECT DISTINCT app FROM usage.usage_lines FINAL "
-        "WHERE customer = {customer:String} AND period = {period:Date} ORDER BY app",
-        {"customer": customer, "period": _first_day(period)},
-    )
+    apps = [
+        row["app"]
+        for row in read_sums(client, ("app",), customer=customer, period=_first_day(period), measures=("lines",))
+    ]
     if not apps:
         raise NoStatementError(_what_exists(client, customer, None, period))
     if len(apps) > 1:
         raise NoStatementError(f"customer {customer!r} used several apps in {period}, choose one: {_listed(apps)}")
-    return apps[0]
+    return str(apps[0])
 
 
 def read_freshness(client: Client) -> Freshness | None:
@@ -102,33 +92,27 @@ def read_freshness(client: Client) -> Freshness | None:
     return Freshness(at, partitions) if partitions else None
 
 
-def _with_detail(found: Iterable[Sequence[Any]]) -> list[StatementRow]:
+def _with_detail(found: Iterable[Mapping[str, Any]], dimension: str) -> list[StatementRow]:
     """Group detail rows under their statement row, which is their sum."""
     grouped: dict[tuple[str, str], list[DetailRow]] = {}
-    for feature, unit, *detail in found:
-        grouped.setdefault((feature, unit), []).append(DetailRow(*detail))
-    return [
-        StatementRow(
-            feature,
-            unit,
-            sum(part.quantity for part in parts),
-            sum(part.included for part in parts),
-            sum(part.granted for part in parts),
-            sum(part.overage for part in parts),
-            sum(part.blocked for part in parts),
-            sum(part.charge_pico for part in parts),
-            tuple(sorted(parts, key=lambda part: part.name)),
-        )
-        for (feature, unit), parts in grouped.items()
-    ]
+    for sums in found:
+        counts = {name: sums[name] for name in (*_COUNTS, *_TOKENS)}
+        part = DetailRow(name=sums[dimension], charge_pico=sums["charge_pico"], **counts)
+        grouped.setdefault((sums["feature"], sums["unit"]), []).append(part)
+    return [_sum_of(feature, unit, parts) for (feature, unit), parts in grouped.items()]
+
+
+def _sum_of(feature: str, unit: str, parts: Sequence[DetailRow]) -> StatementRow:
+    sums = {name: sum(getattr(part, name) for part in parts) for name in (*_COUNTS, "charge_pico")}
+    return StatementRow(feature, unit, **sums, detail=tuple(sorted(parts, key=lambda part: part.name)))
 
 
 def _what_exists(client: Client, customer: str, app: str | None, period: str) -> str:
     """Say which part of a request is unknown, and what is known instead."""
-    periods = client.query(
-        "SELECT DISTINCT app, period FROM usage.usage_lines FINAL WHERE customer = {customer:String} ORDER BY app, period",
-        parameters={"customer": customer},
-    ).result_rows
+    periods = [
+        (row["app"], row["period"])
+        for row in read_sums(client, ("app", "period"), customer=customer, measures=("lines",))
+    ]
     if not periods:
         return _unknown_customer(client, customer)
     apps = sorted({name for name, _ in periods})

@@ -1,12 +1,17 @@
 """Statements: what a customer owes for an app in a period, in the customer's own words (R8.1)."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from pipeline.domain.catalog import Catalog
+from pipeline.domain.closings import closes_at_us
 from pipeline.domain.money import PICO, format_cents, round_to_cents
 
 USAGE = "usage"
 """The kind whose quantities count on a statement (R6.2)."""
+
+StatementState = Literal["open", "closed", "frozen"]
+"""Lines may still come; end and grace are over; a closing is there, and the statement is the same for ever (R10.3)."""
 
 DIMENSIONS = ("workspace", "deployment", "environment", "model")
 """By what a statement's rows can be broken down (R8.1)."""
@@ -93,6 +98,10 @@ class Statement:
     period: str
     rows: tuple[StatementRow, ...]
     dimension: str | None = None
+    state: StatementState | None = None
+    """None where it is not known when the period may close: without the catalog."""
+    cut_off: int | None = None
+    """Of a frozen statement: the customer's last line that could be in it (R10.3)."""
 
     @property
     def total_cents(self) -> int:
@@ -105,9 +114,23 @@ class Statement:
             "customer": self.customer,
             "app": self.app,
             "period": self.period,
+            **({} if self.state is None else {"state": self.state}),
+            **({} if self.cut_off is None else {"cut_off": self.cut_off}),
             "rows": [row.as_dict(self.dimension) for row in self.rows],
             "total": format_cents(self.total_cents),
         }
+
+
+def statement_state(
+    catalog: Catalog | None, customer: str, app: str, period: str, *, frozen: bool, now_us: int
+) -> StatementState | None:
+    """Return how a statement stands at an instant (R10.3); None without a catalog that knows when it may close."""
+    if frozen:
+        return "frozen"
+    closes_us = None if catalog is None else closes_at_us(catalog, customer, app, period)
+    if closes_us is None:
+        return None
+    return "closed" if closes_us <= now_us else "open"
 
 
 class StatementBuilder:

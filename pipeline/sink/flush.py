@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from pipeline.observe.counters import Counters
 from pipeline.sink.blocks import Block, Piece, Span, by_form, document_of, fault_of, halves, spans_of
 from pipeline.sink.dead_letters import DeadLetters
 from pipeline.sink.store import Away, LineStore, Refused
@@ -31,9 +32,10 @@ class TooManyRefused(Exception):  # noqa: N818 - the word for it
 class Flusher:
     """Takes blocks to ClickHouse. A flush waits for as long as ClickHouse is away; cancel it to give up."""
 
-    def __init__(self, store: LineStore, dead_letters: DeadLetters) -> None:
+    def __init__(self, store: LineStore, dead_letters: DeadLetters, counters: Counters) -> None:
         self._store = store
         self._dead_letters = dead_letters
+        self._counters = counters
         self._refused_in_a_row = 0
 
     async def flush(self, block: Block, repeats: Mapping[TopicPartition, Span]) -> None:
@@ -89,6 +91,7 @@ class Flusher:
                 "Worker and schema do not seem to fit together: run `usage migrate`, then start the sink again"
             )
         await persist("Kafka", lambda: self._dead_letters.send(piece, reason))
+        self._counters.add("sink_refused")
 
 
 async def persist(whom: str, attempt: Callable[[], Awaitable[None]]) -> None:

@@ -14,11 +14,16 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from pipeline.observe.counters import Counters
+from pipeline.observe.endpoint import Endpoint, MetricsPortError
 from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
 from pipeline.sink.blocks import Block, Span, Waiting, spans_of
 from pipeline.sink.dead_letters import DeadLetters
+from pipeline.sink.facts import FactKeeper
 from pipeline.sink.flush import Flusher, TooManyRefused, persist
+from pipeline.sink.health import SinkHealth
+from pipeline.sink.rollups import RollupKeeper
 from pipeline.sink.store import LineStore
 
 log = logging.getLogger(__name__)
@@ -43,15 +48,18 @@ async def run_sink(settings: Settings, *, on_ready: Callable[[], None] | None = 
     `on_ready` is called once, when the sink has its partitions and ClickHouse answers.
     """
     sink = Sink(settings, on_ready)
+    endpoint = Endpoint(settings, "sink", sink.counters, sink.health.faults, sink.health.refresh)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, sink.stop)
     try:
+        await endpoint.start()
         await sink.run()
-    except (TooManyRefused, KafkaError) as failure:
+    except (TooManyRefused, KafkaError, MetricsPortError) as failure:
         log.critical("%s", failure)
         return 1
     finally:
+        await endpoint.stop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.remove_signal_handler(number)
     return 0
@@ -71,7 +79,9 @@ class Sink:
         """Up to where partitions are inserted and, unless the group was dealt out anew, committed."""
         self._assignment = _Assignment()
         self._stopping = asyncio.Event()
-        self._progress = _Progress()
+        self.counters = Counters()
+        self.health = SinkHealth(self.counters, self._done)
+        self._progress = _Progress(self.counters)
 
     def stop(self) -> None:
         """Flush what is there, commit it, leave the group."""
@@ -82,12 +92,16 @@ class Sink:
         store = LineStore(self._settings)
         dead_letters = DeadLetters(self._settings)
         consumer = self._consumer()
+        keepers = (FactKeeper(self._settings), RollupKeeper(self._settings, self.counters))
         try:
             await self._until_stop(persist("ClickHouse", store.connect))
             await self._until_stop(persist("Kafka", consumer.start))
             if not self._stopping.is_set():
-                await self._pump(consumer, Flusher(store, dead_letters))
+                for keeper in keepers:
+                    keeper.start()
+                await self._pump(consumer, Flusher(store, dead_letters, self.counters))
         finally:
+            await asyncio.gather(*(keeper.stop() for keeper in keepers))
             for name, closing in (("consumer", consumer.stop()), ("producer", dead_letters.close())):
                 await _close(name, closing)
             await store.close()
@@ -106,7 +120,7 @@ class Sink:
             max_poll_interval_ms=_POLL_INTERVAL_MS_MAX,
             metadata_max_age_ms=30_000,
         )
-        self._assignment.consumer = consumer
+        self._assignment.consumer = self.health.consumer = consumer
         consumer.subscribe([LINES_TOPIC], listener=self._assignment)
         return consumer
 
@@ -116,9 +130,10 @@ class Sink:
             if block is None:
                 return
             repeats = self._assignment.take_repeats(block)
+            begun_s = time.monotonic()
             if await self._finish(_flush_and_commit(flusher, consumer, block, repeats)):
                 self._done |= block.next_offsets
-                self._progress.flushed(block, consumer)
+                self._progress.flushed(block, consumer, time.monotonic() - begun_s)
             else:
                 log.warning("gave up an insert of %d rows: it will be sent again", block.rows)
                 self._waiting.clear()
@@ -260,18 +275,24 @@ async def _commit(consumer: AIOKafkaConsumer, next_offsets: Mapping[TopicPartiti
 
 
 class _Progress:
-    """Says now and then how far the sink is."""
+    """Counts, and says now and then how far the sink is."""
 
-    def __init__(self) -> None:
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
         self.rows = 0
         self.blocks = 0
         self._said_at = time.monotonic()
         self._said_rows = 0
 
-    def flushed(self, block: Block, consumer: AIOKafkaConsumer) -> None:
+    def flushed(self, block: Block, consumer: AIOKafkaConsumer, took_s: float) -> None:
         """Count a block; log a line when the last one is long ago."""
         self.rows += block.rows
         self.blocks += 1
+        if block.rows:
+            self._counters.add("sink_rows", block.rows)
+            self._counters.add("sink_inserts")
+            self._counters.observe("sink_insert_seconds", took_s)
+            self._counters.level("sink_last_insert_timestamp_seconds", time.time())
         now = time.monotonic()
         passed = now - self._said_at
         if passed < PROGRESS_S:

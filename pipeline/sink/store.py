@@ -120,6 +120,10 @@ class LineStore:
             self._report_unknown_field(found[1] or found[2])
             await self._insert(LINES_TABLE, document, {"input_format_skip_unknown_fields": 1})
 
+    async def insert_row(self, table: str, row: Mapping[str, object]) -> None:
+        """Insert one row of JSON; fields that the table has not are left out. Raises Refused when the row is at fault."""
+        await self._insert(table, Document([json.dumps(row).encode()]), {"input_format_skip_unknown_fields": 1})
+
     async def save_positions(self, next_offsets: Mapping[TopicPartition, int]) -> None:
         """Note up to where partitions are in ClickHouse."""
         await self._note(

@@ -221,7 +221,7 @@ def test_a_line_that_is_no_line_is_found(fed_alone: Audited):
         (("--period", "1999-01-01"), "no lines in period 1999-01-01; periods with lines: "),
         (("--customer", "acme", "--period", "1999-01-01"), "no lines of customer 'acme' in period 1999-01-01"),
         (("--period", "January"), "'January' is no period: a period is named by its first day"),
-        (("--rerate",), "no catalog: give --catalog PATH"),
+        (("--rerate",), "no catalog is published: give one with --catalog"),
         (("--kafka", "127.0.0.1:9"), "Kafka at 127.0.0.1:9"),
         (("--clickhouse", "http://127.0.0.1:9"), "ClickHouse does not answer at http://127.0.0.1:9"),
     ],

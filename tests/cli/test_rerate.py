@@ -2,6 +2,7 @@
 
 import pytest
 
+from pipeline.cli.audit_catalogs import InForce
 from pipeline.cli.audit_rerate import Rerating
 from pipeline.domain.catalog import Allowance, Budget
 from pipeline.rating.rater import Rater
@@ -28,7 +29,7 @@ def test_a_trial_tells_whether_a_record_makes_a_line_and_changes_nothing(value: 
     rater = Rater(catalog, durable=False)
     rater.rate(record(0, [event("a"), event("c", quantity=3)]))
     before = snapshot(rater.state_of("acme"))
-    rerating = Rerating(None, catalog, None, None, None)
+    rerating = Rerating(None, InForce({}.__getitem__, catalog), None, None, None)
 
     told = [rerating._makes_lines(rater, record(1, value)) for _ in range(2)]
 

@@ -61,7 +61,7 @@ def test_an_unknown_setting_in_the_file_is_refused(tmp_path: Path) -> None:
     assert "kafak" in result.output
 
 
-@pytest.mark.parametrize("command", ["worker", "up", "rate"])
+@pytest.mark.parametrize("command", ["up", "rate"])
 def test_a_command_that_needs_a_catalog_says_so(command: str, tmp_path: Path) -> None:
     """Without a catalog there is nothing to rate by, and the message says how to give one."""
     journal = tmp_path / "journal.ndjson"
