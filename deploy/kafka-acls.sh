@@ -56,9 +56,11 @@ transactions "$WORKER" usage-worker- prefixed
 reads "$SINK" usage.lines billing.closings billing.payouts
 writes "$SINK" usage.dead-letter
 group "$SINK" usage-sink literal
+group "$SINK" usage-sink-facts literal   # closings and payouts
 
-# The HTTP API: takes events in for everybody, writes grants for operators, follows keys and quota. No group, no transaction.
-reads "$API" usage.quota access.keys
+# The HTTP API: takes events in for everybody, writes grants for operators, follows keys, quota and catalog. No group, no
+# transaction.
+reads "$API" usage.quota access.keys billing.catalog
 writes "$API" usage.events billing.grants
 
 # Alerts: a group for each target (USAGE_ALERTS_GROUP.NAME).
@@ -70,10 +72,14 @@ group "$ALERTS" usage-alerts. prefixed
 reads "$GATEWAY" usage.quota
 
 # People who operate: `usage keys`, `usage signing-keys`, `usage grant`, `usage import`, `usage dead-letter`, `usage audit`,
-# `usage alerts tail`. A person with these rights can write anybody's usage and money.
+# `usage alerts tail`, `usage catalog publish`, `usage close`, `usage payouts make`. A person with these rights can write anybody's usage and money.
 reads "$OPERATOR" usage.events billing.grants usage.lines usage.states usage.quota usage.alerts usage.dead-letter access.keys
+reads "$OPERATOR" billing.catalog billing.closings billing.payouts
 writes "$OPERATOR" usage.events billing.grants access.keys usage.dead-letter usage.alerts usage.lines
+writes "$OPERATOR" billing.catalog billing.payouts
 transactions "$OPERATOR" usage-import literal
 transactions "$OPERATOR" usage-dead-letter-replay literal
+transactions "$OPERATOR" usage-catalog-publish literal
+transactions "$OPERATOR" usage-payouts literal
 
 # `usage topics` needs Create on the cluster and DescribeConfigs on topics: run it as the administrator.

@@ -4,7 +4,7 @@ Owns: what a key is, how it is stored and followed, the one function that says w
 Does not own: how a token arrives (api), what is signed and how (codec, sdk, intake).
 """
 
-from pipeline.access.authorize import Action, Resource, readable_apps, refusal
+from pipeline.access.authorize import Action, Resource, Sight, readable_apps, refusal, sees_costs, sight_of
 from pipeline.access.keys import ApiKey, Principal, Scope, new_key
 from pipeline.access.ring import KeyRing, KeysNotReadError, UnauthenticatedError
 
@@ -16,8 +16,11 @@ __all__ = [
     "Principal",
     "Resource",
     "Scope",
+    "Sight",
     "UnauthenticatedError",
     "new_key",
     "readable_apps",
     "refusal",
+    "sees_costs",
+    "sight_of",
 ]

@@ -1,5 +1,6 @@
 """Who may do what: the one place that decides (deny by default)."""
 
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
@@ -13,13 +14,29 @@ class Action(Enum):
     EMIT = "emit usage events"
     READ_QUOTA = "read quota"
     WRITE_GRANTS = "write grants"
+    READ_BILLS = "read statements and usage"
+    READ_EARNINGS = "read earnings, payouts and margin risk"
+    READ_REWARDS = "read provider rewards"
+    OPERATE = "operate the pipeline"
 
 
 class Resource(NamedTuple):
-    """What it is asked for: a customer, a deployment of it, or neither."""
+    """What it is asked for; what is None is not asked for in particular."""
 
     customer: str | None = None
     deployment: str | None = None
+    app: str | None = None
+    builder: str | None = None
+
+
+class Sight(NamedTuple):
+    """Whose usage and bills a principal sees; None stands for all."""
+
+    customer: str | None
+    apps: frozenset[str] | None
+
+
+_Rule = Callable[[Principal, Resource, Catalog], str | None]
 
 
 def refusal(principal: Principal, action: Action, resource: Resource, catalog: Catalog) -> str | None:
@@ -29,11 +46,10 @@ def refusal(principal: Principal, action: Action, resource: Resource, catalog: C
     """
     if principal.scope == "operator":
         return None
-    if action is Action.EMIT and principal.scope == "deployment":
-        return _refusal_to_emit(principal, resource, catalog)
-    if action is Action.READ_QUOTA:
-        return _refusal_to_read(principal, resource, catalog)
-    return f"a key of scope {principal.scope} may not {action.value}"
+    rule = _RULES.get((principal.scope, action))
+    if rule is None:
+        return f"a key of scope {principal.scope} may not {action.value}"
+    return rule(principal, resource, catalog)
 
 
 def readable_apps(principal: Principal, catalog: Catalog) -> frozenset[str] | None:
@@ -41,6 +57,19 @@ def readable_apps(principal: Principal, catalog: Catalog) -> frozenset[str] | No
     if principal.scope != "builder":
         return None
     return frozenset(app.id for app in catalog.apps.values() if app.builder == principal.owner)
+
+
+def sight_of(principal: Principal, catalog: Catalog) -> Sight:
+    """Return what a principal that may read bills sees of them, when it asks for no customer in particular."""
+    return Sight(principal.owner if principal.scope == "customer" else None, readable_apps(principal, catalog))
+
+
+def sees_costs(principal: Principal) -> bool:
+    """Return whether a principal sees what of a charge is cost and what is earned, in what it may read.
+
+    A customer is told its price, not how platform, provider and builder share it.
+    """
+    return principal.scope in ("builder", "operator")
 
 
 def _refusal_to_emit(principal: Principal, resource: Resource, catalog: Catalog) -> str | None:
@@ -80,3 +109,44 @@ def _may_read_customer(
     if principal.scope == "customer":
         return principal.owner == customer
     return principal.scope == "builder" and is_customer_of_app
+
+
+def _refusal_of_others_bills(principal: Principal, resource: Resource, catalog: Catalog) -> str | None:
+    """Refuse a customer's key the bills of others; which apps it has is for its bills to say."""
+    if principal.owner in catalog.customers and resource.customer in (None, principal.owner):
+        return None
+    return _not_these_bills(principal)
+
+
+def _refusal_of_others_apps(principal: Principal, resource: Resource, catalog: Catalog) -> str | None:
+    """Refuse a builder's key other builders' apps, and customers who have none of its own."""
+    apps = readable_apps(principal, catalog) or frozenset()
+    if resource.app is not None:
+        apps &= {resource.app}
+    if resource.customer is not None:
+        deployed = {each.app for each in catalog.deployments.values() if each.customer == resource.customer}
+        subscribed = {app for customer, app in catalog.subscriptions if customer == resource.customer}
+        apps &= deployed | subscribed
+    return None if apps else _not_these_bills(principal)
+
+
+def _not_these_bills(principal: Principal) -> str:
+    return f"this key may not read these bills; it is for {principal.scope} {principal.owner!r}"
+
+
+def _refusal_of_others_earnings(principal: Principal, resource: Resource, catalog: Catalog) -> str | None:
+    if principal.owner in catalog.builders and resource.builder == principal.owner:
+        return None
+    return f"this key may not read these earnings; it is for builder {principal.owner!r}"
+
+
+_RULES: dict[tuple[str, Action], _Rule] = {
+    ("deployment", Action.EMIT): _refusal_to_emit,
+    ("deployment", Action.READ_QUOTA): _refusal_to_read,
+    ("customer", Action.READ_QUOTA): _refusal_to_read,
+    ("builder", Action.READ_QUOTA): _refusal_to_read,
+    ("customer", Action.READ_BILLS): _refusal_of_others_bills,
+    ("builder", Action.READ_BILLS): _refusal_of_others_apps,
+    ("builder", Action.READ_EARNINGS): _refusal_of_others_earnings,
+}
+"""What a scope may do beside the operator's, and within which bounds; what is not here is refused."""

@@ -44,7 +44,20 @@ class KeyRing:
         proven = hmac.compare_digest(hash_of(secret), key.sha256 if key else _NO_HASH)
         if key is None or not proven:
             raise UnauthenticatedError("the API key is unknown")
-        state = key.state(now_us)
-        if state != "active":
-            raise UnauthenticatedError(f"the API key {identity} is {state}")
-        return key.principal
+        return _active(key, now_us)
+
+    def still(self, identity: str, now_us: int) -> Principal:
+        """Return whom a key speaks for that was proven before. Raises UnauthenticatedError, KeysNotReadError."""
+        if self._keys is None:
+            raise KeysNotReadError("the API keys are not read yet")
+        key = self._keys[identity] if identity in self._keys else self._bootstrap.get(identity)
+        if key is None:
+            raise UnauthenticatedError("the API key is unknown")
+        return _active(key, now_us)
+
+
+def _active(key: ApiKey, now_us: int) -> Principal:
+    state = key.state(now_us)
+    if state != "active":
+        raise UnauthenticatedError(f"the API key {key.id} is {state}")
+    return key.principal

@@ -12,8 +12,19 @@ from fastapi.responses import HTMLResponse
 from pipeline.access import KeyRing
 from pipeline.access.log import KeyFollower
 from pipeline.access.operator_file import read_operator_key
-from pipeline.api import describe, event_routes, grant_routes, health_routes
+from pipeline.api import (
+    describe,
+    event_routes,
+    explain_routes,
+    grant_routes,
+    health_routes,
+    margin_routes,
+    payout_routes,
+    statement_routes,
+    usage_routes,
+)
 from pipeline.api.bodies import InFlight
+from pipeline.api.clickhouse import ClickHouse
 from pipeline.api.delivery import Delivery
 from pipeline.api.docs_page import docs_page
 from pipeline.api.envelope import Envelope
@@ -30,7 +41,7 @@ from pipeline.settings import Settings
 log = logging.getLogger(__name__)
 
 _ABOUT = (
-    "Usage events in, grants in. Every route under /v1 needs an API key (`usage keys make`): Authorization: Bearer uk_... "
+    "Usage events and grants in; quota, statements and reports out. Every route under /v1 needs an API key (`usage keys make`): Authorization: Bearer uk_... "
     "Errors are problem details (RFC 9457)."
 )
 
@@ -55,10 +66,13 @@ def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
     app.state.delivery = Delivery(settings, app.state.in_flight)
     app.state.keys = KeyFollower(settings, app.state.ring)
     app.state.versions = VersionFollower(settings, lambda catalog: _take(app, catalog))
+    app.state.clickhouse = ClickHouse(settings)
 
     v1 = APIRouter(prefix="/v1", dependencies=[Depends(authenticate)])
     v1.include_router(event_routes.router)
     v1.include_router(grant_routes.router)
+    for reports in (statement_routes, usage_routes, explain_routes, payout_routes, margin_routes):
+        v1.include_router(reports.router)
     install_quota(app, v1)
     app.include_router(v1)
     app.include_router(health_routes.router)
@@ -72,8 +86,9 @@ def create_app(settings: Settings, catalog: Catalog) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     """Start what follows Kafka, and stop it in turn."""
+    state = app.state
     async with AsyncExitStack() as stack:
-        for service in (app.state.delivery, app.state.keys, app.state.versions, app.state.quota):
+        for service in (state.delivery, state.keys, state.versions, state.quota, state.clickhouse):
             await service.start()
             stack.push_async_callback(service.stop)
         yield

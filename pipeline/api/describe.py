@@ -12,14 +12,14 @@ _WORDS = {
     400: "The body cannot be read.",
     401: "There is no valid API key.",
     403: "The API key may not do this.",
-    404: "There is no such customer.",
+    404: "There is no such thing, or none that the API key may know of.",
     408: "The body came too slowly.",
     409: "What was sent is sound, but at odds with the catalog or the clock.",
     413: "The body is too large, or holds too many events.",
     415: "The content type or encoding is not understood.",
-    422: "The content is not valid.",
+    422: "The content or a parameter is not valid.",
     429: "Too much is being taken in at once; Retry-After says when to try again.",
-    503: "Kafka or the API keys are not there; Retry-After says when to try again. Repeating is safe.",
+    503: "Kafka, ClickHouse or the API keys are not there; Retry-After says when to try again. Repeating is safe.",
 }
 
 

@@ -30,9 +30,17 @@ class Caller:
         self.principal = principal
         self._catalog = catalog
 
-    def require(self, action: Action, customer: str | None = None, deployment: str | None = None) -> None:
+    def require(
+        self,
+        action: Action,
+        customer: str | None = None,
+        deployment: str | None = None,
+        *,
+        app: str | None = None,
+        builder: str | None = None,
+    ) -> None:
         """Raise Problem (403) unless the caller may do this."""
-        reason = refusal(self.principal, action, Resource(customer, deployment), self._catalog)
+        reason = refusal(self.principal, action, Resource(customer, deployment, app, builder), self._catalog)
         if reason is not None:
             raise Problem(403, "forbidden", f"{reason}.")
 

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from pipeline.api import describe
+from pipeline.api.health import ApiHealth
 from pipeline.api.problems import try_again_later
 
 router = APIRouter(tags=["health"])
@@ -19,13 +20,6 @@ async def get_health() -> Response:
 @router.get("/readyz", response_class=Response, **describe.GET_READY)
 async def get_ready(request: Request) -> Response:
     """Say whether requests can be served: Kafka answers, the API keys and the quota records are read."""
-    faults = []
-    if not await request.app.state.delivery.is_reachable():
-        faults.append("Kafka does not answer")
-    if not request.app.state.ring.is_read:
-        faults.append(request.app.state.keys.fault)
-    if not request.app.state.board.is_ready:
-        faults.append(request.app.state.quota.fault)
-    if faults:
+    if faults := await ApiHealth(request.app).faults():
         raise try_again_later(503, "not-ready", f"{'; '.join(faults)}.")
     return Response(orjson.dumps({"status": "ready"}), media_type="application/json")

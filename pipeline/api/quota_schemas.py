@@ -129,7 +129,7 @@ def _answer(schema: Schema, description: str) -> dict[int | str, Any]:
 _QUOTES: Schema = {"type": "array", "minItems": 1, "maxItems": QUOTES_MAX, "items": _REQUEST}
 _POSTED = problems(400, 401, 403, 404, 408, 413, 415, 422, 429, 503)
 _READ = problems(401, 403, 404, 503)
-_STREAM = {"text/event-stream": {"schema": _STRING}}
+_STREAM = {"text/event-stream": {"schema": _object({"event": _STRING, "data": _STRING})}}
 
 GET_QUOTA: dict[str, Any] = {"responses": _READ | _answer(_QUOTA, "What is known of the customer.")}
 POST_CHECK: dict[str, Any] = {

@@ -43,6 +43,11 @@ class Streams:
     def __init__(self) -> None:
         self._open: Counter[str] = Counter()
 
+    @property
+    def open(self) -> int:
+        """Return how many are."""
+        return self._open.total()
+
     def check(self, key_id: str) -> None:
         """Raise Problem (429) when there is no room for another stream."""
         if self._open[key_id] >= STREAMS_OF_KEY_MAX or self._open.total() >= STREAMS_MAX:

@@ -12,7 +12,9 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from pipeline.api.app import create_app
+from pipeline.api.health import ApiHealth
 from pipeline.domain.catalog import Catalog
+from pipeline.observe.endpoint import Endpoint
 from pipeline.settings import Settings
 
 CONNECTIONS_MAX = 2_000
@@ -67,23 +69,34 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, catalog: Catalog, on_ready: Callable[[str], None] | None = None) -> int:
+async def serve(
+    settings: Settings,
+    catalog: Catalog,
+    on_ready: Callable[[str], None] | None = None,
+    extend: Callable[[FastAPI], None] | None = None,
+) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code, 0 after SIGTERM and 130 after SIGINT.
 
-    `on_ready` is called once with the address, when it listens, Kafka is connected and the API keys are read. Raises
-    OSError when the port cannot be had; OSError, ValueError when the operator's key file cannot be used.
+    `extend` adds to the application. `on_ready` is called once with the address, when it listens, Kafka is connected and the
+    API keys are read. Raises OSError when the port cannot be had; OSError, ValueError when the operator's key file cannot be used.
     """
     app = create_app(settings, catalog)
+    if extend is not None:
+        extend(app)
     for library in ("aiokafka", "uvicorn"):
         logging.getLogger(library).setLevel(logging.WARNING)  # at DEBUG aiokafka logs what is in the records
     listening = listen(settings.api_host, settings.api_port)
     address = address_of(listening)
     server = new_server(app)
+    health = ApiHealth(app)
+    endpoint = Endpoint(settings, "api", app.state.counters, health.faults, health.refresh)
     log.info("listening on %s; the routes are described at %s/docs", address, address)
     announcing = asyncio.create_task(_announce(app, address, on_ready))
     try:
+        await endpoint.start()
         return await _until_stopped(server, listening)
     finally:
+        await endpoint.stop()
         announcing.cancel()
         listening.close()
 

@@ -9,7 +9,7 @@ from pipeline.catalog.rows import plan_key, rows_of
 from pipeline.catalog.terms import Move, Term, day_us, moves_of, signed_terms
 from pipeline.domain.instants import format_instant
 
-_SINGLE_KEYS = ("currency", "platform_fee_percent")
+_SINGLE_KEYS = ("currency", "platform_fee_percent", "payouts")
 
 
 def semantic_faults(name: str, files: Sequence[YamlFile]) -> list[Fault]:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from pipeline.cli.catalogs import catalog_in_force
 from pipeline.cli.options import options_for
 from pipeline.observe.log import log_to_stderr
 from pipeline.settings import Settings
+from pipeline.web.install import install_page
 
 
 @click.command("api")
@@ -40,7 +42,9 @@ def api_command(host: str | None, port: int | None, ready_file: Path | None, set
     if ready_file is not None:
         ready_file.unlink(missing_ok=True)  # of one that was killed
     try:
-        code = uvloop.run(serve(settings, catalog, None if ready_file is None else lambda text: _say(ready_file, text)))
+        code = uvloop.run(
+            serve(settings, catalog, None if ready_file is None else partial(_say, ready_file), install_page)
+        )
     except (OSError, ValueError) as error:
         where = f"{settings.api_host}:{settings.api_port}"
         raise click.ClickException(f"the API cannot be served on {where}: {error}") from None

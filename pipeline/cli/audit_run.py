@@ -19,6 +19,7 @@ from pipeline.cli.audit_catalogs import InForce
 from pipeline.cli.audit_letters import SOURCES, LetterReader
 from pipeline.cli.audit_load import LineLoader, RowLoader
 from pipeline.cli.audit_log import LogError, Logs, Offsets, open_logs
+from pipeline.cli.audit_payouts import check_payouts
 from pipeline.cli.audit_rerate import Accounted, Rerating, check_whole
 from pipeline.cli.progress import progress_bar
 from pipeline.codec.lines import COLUMNS_HEADER
@@ -31,7 +32,14 @@ from pipeline.codec.states import (
     restore_pack,
     restore_positions,
 )
-from pipeline.domain.records import DEAD_LETTER_TOPIC, EVENTS_TOPIC, GRANTS_TOPIC, LINES_TOPIC, STATES_TOPIC
+from pipeline.domain.records import (
+    DEAD_LETTER_TOPIC,
+    EVENTS_TOPIC,
+    GRANTS_TOPIC,
+    LINES_TOPIC,
+    PAYOUTS_TOPIC,
+    STATES_TOPIC,
+)
 from pipeline.domain.state import CustomerState
 from pipeline.settings import Settings
 
@@ -61,7 +69,7 @@ async def run_audit(
     settings: Settings, client: Client, scope: Scope, in_force: InForce | None, wait_s: float
 ) -> Report:
     """Audit a period; with the catalogs in force, rate everything again too. Raises LogError when it cannot be done."""
-    async with open_logs(settings, (*SOURCES, STATES_TOPIC, DEAD_LETTER_TOPIC)) as logs:
+    async with open_logs(settings, (*SOURCES, STATES_TOPIC, DEAD_LETTER_TOPIC, PAYOUTS_TOPIC)) as logs:
         if in_force is not None:
             await asyncio.to_thread(in_force.read, client)
             await check_whole(logs)
@@ -222,6 +230,7 @@ class _Audit:
         if self._in_force is not None:
             await _in_thread(letters.name, lambda: audit.add_wrong_letters(self._scratch, letters, letters_cut))
         checks.append(letters)
+        checks.append(await check_payouts(self._logs, self._scratch, self._wait_s))
 
 
 async def _in_thread(name: str, work: Callable[[], Any]) -> Any:

@@ -7,6 +7,9 @@ from pathlib import Path
 import click
 
 from pipeline.catalog import CatalogError, Fault, check_published, load_catalog
+from pipeline.cli.catalog_diff import diff_command
+from pipeline.cli.catalog_migrate import migrate_catalog_command
+from pipeline.cli.catalog_prices import prices_command
 from pipeline.cli.catalog_publish import publish_command
 from pipeline.domain.catalog import Catalog
 
@@ -16,7 +19,8 @@ def catalog_group() -> None:
     """Check catalogs: plans, prices, customers and their terms."""
 
 
-catalog_group.add_command(publish_command)
+for command in (diff_command, migrate_catalog_command, prices_command, publish_command):
+    catalog_group.add_command(command)
 
 
 @catalog_group.command("check")

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 from clickhouse_connect.driver.client import Client
 
-from pipeline.billing.payouts import read_payouts
+from pipeline.billing.payouts import read_month_nets
 from pipeline.billing.statement import read_statement
 from pipeline.cli.catalogs import load_or_explain
 from pipeline.cli.connect import clickhouse_client
@@ -18,6 +18,7 @@ from pipeline.cli.options import options_for
 from pipeline.cli.progress import progress_bar
 from pipeline.cli.statement_table import format_amount, print_statement
 from pipeline.domain.catalog import Catalog
+from pipeline.domain.money import round_to_cents
 from pipeline.domain.records import Record
 from pipeline.embedded.demo import Fed, difference, feed, rate_offline
 from pipeline.embedded.demo_usage import DemoError, make_calls, month_of_demo, read_trace, usage_of
@@ -120,11 +121,12 @@ def _print_statements(client: Client, catalog: Catalog, rating: OfflineRating) -
 
 def _print_payouts(client: Client, catalog: Catalog) -> None:
     total_cents = 0
-    for payout in read_payouts(client, catalog):
-        total_cents += payout.payout_cents
-        if payout.payout_cents:
-            amount = format_amount(payout.payout_cents)
-            click.echo(f"Payout to {catalog.builders[payout.builder]} for {payout.month}: {amount} {catalog.currency}")
+    for builder, month, net_pico in read_month_nets(client, catalog):
+        payout_cents = round_to_cents(net_pico)
+        total_cents += payout_cents
+        if payout_cents:
+            amount = format_amount(payout_cents)
+            click.echo(f"Payout to {catalog.builders[builder]} for {month}: {amount} {catalog.currency}")
     click.echo(f"Payouts to builders in total: {format_amount(total_cents)} {catalog.currency}\n")
 
 

@@ -21,6 +21,7 @@ from pipeline.notify.letters import Undeliverables
 from pipeline.notify.notices import Notice, notice_of
 from pipeline.notify.sending import Sender, UndeliveredError
 from pipeline.notify.targets import Target
+from pipeline.observe.counters import Counters
 from pipeline.settings import Settings
 from pipeline.settings.clients import consumer_arguments
 
@@ -56,13 +57,20 @@ class Delivery:
     """Delivers `usage.alerts` to one target, from where it stopped the last time."""
 
     def __init__(
-        self, settings: Settings, catalog: Catalog | None, target: Target, sender: Sender, letters: Undeliverables
+        self,
+        settings: Settings,
+        catalog: Catalog | None,
+        target: Target,
+        sender: Sender,
+        letters: Undeliverables,
+        counters: Counters,
     ) -> None:
         self._settings = settings
         self._catalog = catalog
         self._target = target
         self._sender = sender
         self._letters = letters
+        self._counters = counters
         self._started_ms = int(time.time() * 1000)
         self._stopping = asyncio.Event()
         self._retries: dict[TopicPartition, _Retry] = {}
@@ -70,6 +78,16 @@ class Delivery:
         self.delivered = 0
         self.ready = asyncio.Event()
         """Set when the group has dealt out its partitions."""
+
+    @property
+    def target(self) -> str:
+        """Return the target's name."""
+        return self._target.name
+
+    @property
+    def waiting(self) -> int:
+        """Return how many partitions wait for the target."""
+        return len(self._retries)
 
     def stop(self) -> None:
         """Finish the attempt that is under way, and leave the group."""
@@ -187,6 +205,7 @@ class Delivery:
             return self._wait(place, record, str(failure), failure.retry_after_s, notice)
         self._retries.pop(place, None)
         self.delivered += 1
+        self._counters.add("alert_deliveries", 1, self._target.name)
         log.debug("target %s: delivered %s", self._target.name, notice.id)
         return "settled"
 
@@ -196,6 +215,7 @@ class Delivery:
             await self._letters.write(record, self._target.name, reason)
         except KafkaError as error:
             return self._wait(place, record, f"{reason}; and Kafka does not take its dead letter: {error!r}", 0, None)
+        self._counters.add("alerts_given_up", 1, self._target.name)
         log.error("target %s: %s is NOT delivered and in usage.dead-letter: %s", self._target.name, where, reason)
         self._retries.pop(place, None)
         return "settled"
@@ -210,6 +230,7 @@ class Delivery:
         wait_s = backoff_s(self._settings, retry.attempts, random.uniform)
         wait_s = max(wait_s, asked_s)
         retry.attempts += 1
+        self._counters.add("alert_failures", 1, self._target.name)
         retry.at_s = time.monotonic() + wait_s
         what = notice.id if notice else f"offset {record.offset}"
         log.warning(

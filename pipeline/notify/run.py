@@ -14,6 +14,8 @@ from pipeline.notify.sending import Sender
 from pipeline.notify.stdout import StdoutSender
 from pipeline.notify.targets import SmtpTarget, Target, WebhookTarget
 from pipeline.notify.webhook import WebhookSender
+from pipeline.observe.counters import Counters
+from pipeline.observe.endpoint import Endpoint, MetricsPortError
 from pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -27,7 +29,13 @@ class Alerts:
 
     def __init__(self, settings: Settings, catalog: Catalog | None, targets: Sequence[Target]) -> None:
         self._letters = Undeliverables(settings)
-        self._deliveries = [Delivery(settings, catalog, target, sender_of(target), self._letters) for target in targets]
+        self.counters = Counters()
+        self._deliveries = [
+            Delivery(settings, catalog, target, sender_of(target), self._letters, self.counters) for target in targets
+        ]
+        for each in self._deliveries:
+            self.counters.add("alerts_given_up", 0, each.target)  # so that the first one is seen as a step
+        self._endpoint = Endpoint(settings, "alerts", self.counters, self.faults, self.refresh)
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -40,8 +48,28 @@ class Alerts:
         """Return when every target has its partitions."""
         await asyncio.gather(*(delivery.ready.wait() for delivery in self._deliveries))
 
+    async def faults(self) -> list[str]:
+        """Return which targets wait for their partitions."""
+        return [f"target {each.target} has no partitions" for each in self._deliveries if not each.ready.is_set()]
+
+    async def refresh(self) -> None:
+        """Bring the gauges up to date."""
+        for delivery in self._deliveries:
+            self.counters.level("alerts_waiting", delivery.waiting, delivery.target)
+
     async def run(self) -> int:
         """Deliver until `stop`, and return the exit code: 0 after a stop, 1 when a target cannot go on."""
+        try:
+            await self._endpoint.start()
+        except MetricsPortError as error:
+            log.critical("%s", error)
+            return 1
+        try:
+            return await self._deliver()
+        finally:
+            await self._endpoint.stop()
+
+    async def _deliver(self) -> int:
         tasks = [asyncio.create_task(delivery.run()) for delivery in self._deliveries]
         stopping = asyncio.create_task(self._stopping.wait())
         try:

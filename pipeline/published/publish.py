@@ -1,11 +1,12 @@
 """Publishing a catalog version: the version, and in every partition the record from which on it is in force (R10.4)."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
 
@@ -71,13 +72,21 @@ async def publish_document(settings: Settings, document: bytes, check: Check) ->
         partitions = sorted(await producer.partitions_for(GRANTS_TOPIC))
         async with producer.transaction():
             sent = [await producer.send(CATALOG_TOPIC, document, key=digest.encode(), partition=PLACE.partition)]
-            for partition in partitions:
-                value = encode_switch(digest)
-                sent.append(await producer.send(GRANTS_TOPIC, value, key=SWITCH_KEY, partition=partition))
+            switch: dict[str, Any] = {
+                "value": encode_switch(digest),
+                "key": SWITCH_KEY,
+                "timestamp_ms": _stamp_ms(before),
+            }
+            sent += [await producer.send(GRANTS_TOPIC, **switch, partition=partition) for partition in partitions]
             await asyncio.gather(*sent)
         return Publication(digest, before, len(partitions))
     finally:
         await producer.stop()
+
+
+def _stamp_ms(before: str | None) -> int:
+    """Return the timestamp of a switch: now; the first version is in force from the beginning of time (R10.4)."""
+    return 0 if before is None else time.time_ns() // 1_000_000
 
 
 def _check(path: Path, versions: Versions, today: date) -> None:

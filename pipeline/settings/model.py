@@ -82,6 +82,7 @@ class Settings(BaseSettings):
         10_000, ge=1_000, description="after how long without a sign of life a sink's partitions go to others, in ms"
     )
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")
+    sink_rollup_ms: int = Field(5_000, ge=100, description="how often the sink rolls up what is new, in ms (docs/sql.md)")
     sink_wait_ms_max: int = Field(500, ge=1, description="how long the sink gathers rows before it inserts, in ms")
     api_host: str = Field(
         "127.0.0.1", description="address that the HTTP API listens on; beyond this machine, behind TLS"
@@ -102,6 +103,9 @@ class Settings(BaseSettings):
     api_ack_timeout_ms: int = Field(
         10_000, ge=1, description="how long the HTTP API waits for Kafka's acknowledgement, in ms"
     )
+    invoice_issuer: str = Field(
+        "Platform", min_length=1, max_length=128, description="name of who bills, as exported statements show it"
+    )
     alerts_config: Path | None = Field(
         None, description="YAML file with the targets of `usage alerts run`; without one, alerts go to standard output"
     )
@@ -114,6 +118,15 @@ class Settings(BaseSettings):
     alerts_retry_ms_max: int = Field(300_000, ge=10, description="about how long it waits at most, in ms")
     alerts_give_up_s: int = Field(
         259_200, ge=1, description="after how long an alert that cannot be delivered goes to usage.dead-letter, in s"
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", description="address of /metrics, /healthz and /readyz; they ask for no key, so keep it private"
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65_535,
+        description="port of /metrics, /healthz and /readyz; without one there are none; 0 = any free one",
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="least level that is logged")
 

@@ -1,4 +1,4 @@
-"""One broker and one running API for all tests that only talk to it."""
+"""One broker, one ClickHouse and one running API for all tests that only talk to it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,18 +8,22 @@ import pytest
 from pipeline.catalog import load_catalog
 from pipeline.domain.catalog import Catalog
 from pipeline.settings import Settings
+from tests.api.reports_data import fill_clickhouse
 from tests.api.support import OWNERS, RunningApi, catalog_file, make_topics, revoke, settings_for, store_key, wait_until
-from tests.fixtures.servers import broker_server
+from tests.fixtures.servers import broker_server, clickhouse_server
 
 
 @pytest.fixture(scope="session")
 def api_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Settings]:
-    """Yield settings of a broker that has the topics, and of a catalog."""
+    """Yield settings of a broker that has the topics, of a ClickHouse that has lines, and of a catalog."""
     folder: Path = tmp_path_factory.mktemp("api")
     server = broker_server(folder / "broker").start()
-    settings = settings_for(server.address, catalog_file(folder))
+    clickhouse = clickhouse_server(folder / "clickhouse").start()
+    settings = settings_for(server.address, catalog_file(folder), clickhouse=clickhouse.address)
     make_topics(settings)
+    fill_clickhouse(clickhouse.address)
     yield settings
+    clickhouse.stop()
     server.stop()
 
 

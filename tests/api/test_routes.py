@@ -46,6 +46,51 @@ ASKING = [
     asking("dep_globex", "acme"),
     asking("nobody's", "acme"),
 ]
+STATEMENT = "/v1/statements/{customer}/{app}/{period}"
+EARNERS = ("operator", "northwind", "brightwater")
+BILLED = (*EARNERS, "acme", "globex")
+"""All that have bills to read."""
+
+
+def of(path: str, *allowed: str, status: int = 200) -> Route:
+    return Route(None, frozenset(allowed), status=status, path=path)
+
+
+def of_statements(suffix: str, absent: int) -> list[Route]:
+    """Return requests for statements; `absent` is the answer where there is none."""
+    path = "/v1/statements/{}/2026-11-01" + suffix
+    return [
+        of(path.format("acme/helpdesk"), "operator", "acme", "northwind"),
+        of(path.format("acme/insights"), "operator", "acme", "brightwater"),
+        of(path.format("globex/insights"), "operator", "globex", "brightwater"),
+        of(path.format("globex/helpdesk"), "operator", "globex", status=absent),
+        of(path.format("acme/nothing"), "operator", "acme", status=absent),
+        of(path.format("nobody/helpdesk"), "operator", status=404),
+    ]
+
+
+def of_customers(path: str) -> list[Route]:
+    """Return requests for what is shown of one customer or app, or of all that the key may see."""
+    return [
+        of(path, *BILLED),
+        of(f"{path}&customer=acme", *EARNERS, "acme"),
+        of(f"{path}&customer=globex", "operator", "globex", "brightwater"),
+        of(f"{path}&customer=globex&app=insights", "operator", "globex", "brightwater"),
+        of(f"{path}&app=helpdesk", "operator", "northwind", "acme", "globex"),
+        of(f"{path}&app=nothing", "operator", "acme", "globex"),
+        of(f"{path}&customer=nobody", "operator", status=404),
+    ]
+
+
+def of_builders(path: str) -> list[Route]:
+    return [
+        of(path, *EARNERS),
+        of(f"{path}?builder=northwind", "operator", "northwind"),
+        of(f"{path}?builder=brightwater", "operator", "brightwater"),
+        of(f"{path}?builder=nobody", "operator", status=404),
+    ]
+
+
 ROUTES: dict[tuple[str, str], list[Route]] = {
     ("get", "/healthz"): [Route(None, frozenset(OWNERS), public=True, status=200)],
     ("get", "/readyz"): [Route(None, frozenset(OWNERS), public=True, status=200)],
@@ -62,6 +107,31 @@ ROUTES: dict[tuple[str, str], list[Route]] = {
     ("get", "/v1/quota/{customer}/stream"): reading("/v1/quota/{customer}/stream"),
     ("post", "/v1/quota/check"): ASKING,
     ("post", "/v1/quote"): ASKING,
+    ("get", "/v1/statements"): of_customers("/v1/statements?period=2026-11-01"),
+    ("get", STATEMENT): of_statements("", 404),
+    ("get", f"{STATEMENT}/lines"): of_statements("/lines", 200),
+    ("get", f"{STATEMENT}/export"): of_statements("/export?format=focus", 404),
+    ("get", "/v1/usage/daily"): [
+        *of_customers("/v1/usage/daily?since=2026-11-01&until=2026-12-01&by=day,app"),
+        of("/v1/usage/daily?since=2026-11-01&until=2026-12-01&by=provider", "operator"),
+    ],
+    ("get", "/v1/explain/line"): [
+        of("/v1/explain/line?customer=globex&seq=1", "operator", "globex", "brightwater"),
+        of("/v1/explain/line?customer=nobody&seq=1", "operator", status=404),
+    ],
+    ("get", "/v1/explain/change"): [
+        of(f"/v1/explain/change?customer={customer}&app={app}&period=2026-11-01", *allowed, status=status)
+        for customer, app, allowed, status in (
+            ("acme", "helpdesk", ("operator", "acme", "northwind"), 200),
+            ("acme", "insights", ("operator", "acme", "brightwater"), 200),
+            ("globex", "insights", ("operator", "globex", "brightwater"), 200),
+            ("globex", "helpdesk", ("operator", "globex"), 404),
+            ("nobody", "helpdesk", ("operator",), 404),
+        )
+    ],
+    ("get", "/v1/margin/{month}"): of_builders("/v1/margin/2026-11"),
+    ("get", "/v1/payouts/{month}"): of_builders("/v1/payouts/2026-11"),
+    ("get", "/v1/rewards/{month}"): [of("/v1/rewards/2026-11", "operator")],
 }
 """For each route requests of every tenant, and who may make them."""
 CASES = [(method, route.path or path, route) for (method, path), routes in ROUTES.items() for route in routes]

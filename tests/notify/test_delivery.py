@@ -14,6 +14,8 @@ from standardwebhooks import Webhook
 
 from pipeline.domain.records import DEAD_LETTER_TOPIC
 from pipeline.notify.targets import WebhookTarget
+from pipeline.observe.counters import Counters
+from pipeline.observe.metrics import METRICS
 from pipeline.settings import Settings
 from tests.notify.receiver import SECRET, Receiver, delivering, reach, receiver, secret_file, until
 
@@ -187,6 +189,26 @@ async def test_what_is_no_alert_becomes_a_dead_letter(settings: Settings, tmp_pa
 
     assert [call.seq for call in hook.calls] == [2]
     assert (letter.value, dict(letter.headers)["target"]) == (b"{", b"foreign")
+
+
+def nonzero(counters: Counters) -> set[str]:
+    return {name for name, value in counters.shown().items() if value}
+
+
+async def test_deliveries_failures_and_what_is_given_up_are_counted(settings: Settings, tmp_path: Path):
+    """An attempt that fails, an alert that is taken and one that is refused for good count for their target."""
+    answers = {1: 500, 2: 200, 3: 410}
+    async with receiver(answers.__getitem__) as hook, delivering(settings, [webhook(hook, tmp_path, "told")]) as alerts:
+        counters = alerts.counters
+        await reach(settings.kafka, "told", 1, 2)
+        await hook.until(3)
+        await until(lambda: {"alerts_given_up{told}", "alert_deliveries{told}"} <= nonzero(counters))
+        await alerts.refresh()
+
+    assert counters.values(METRICS["alert_deliveries"]) == {("told",): 1}
+    assert counters.values(METRICS["alert_failures"]) == {("told",): 1}
+    assert counters.values(METRICS["alerts_waiting"]) == {("told",): 0}
+    assert await alerts.faults() == []
 
 
 async def test_after_kill_nothing_is_lost_and_nothing_taken_comes_again(settings: Settings, tmp_path: Path):

@@ -4,7 +4,9 @@ import shlex
 import subprocess
 from pathlib import Path
 
+from pipeline.cli import payouts_make
 from pipeline.intake import dead_letter_replay, imports
+from pipeline.published.publish import _TRANSACTIONAL_ID as PUBLISH_ID
 from pipeline.settings import Settings
 from pipeline.stream.topics import TOPICS
 
@@ -27,11 +29,18 @@ def test_the_example_names_what_there_is() -> None:
 
     defaults = {name: field.default for name, field in Settings.model_fields.items()}
     assert named("--topic") == set(TOPICS)
-    assert named("--group") == {defaults["worker_group"], defaults["sink_group"], f"{defaults['alerts_group']}."}
+    assert named("--group") == {
+        defaults["worker_group"],
+        defaults["sink_group"],
+        f"{defaults['sink_group']}-facts",
+        f"{defaults['alerts_group']}.",
+    }
     assert named("--transactional-id") == {
         f"{defaults['worker_group']}-",
         imports.TRANSACTIONAL_ID,
         dead_letter_replay.TRANSACTIONAL_ID,
+        PUBLISH_ID,
+        payouts_make.TRANSACTIONAL_ID,
     }
     (of_deployment,) = [rule for rule in rules if "User:dep" in rule]
     assert of_deployment[-6:] == ["--operation", "Write", "--operation", "Describe", "--topic", "usage.events"]

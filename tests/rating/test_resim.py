@@ -15,7 +15,6 @@ from pipeline.domain.catalog import Catalog
 from pipeline.domain.grants import Grant
 from pipeline.domain.instants import day_start_us, parse_instant
 from pipeline.domain.lines import Line
-from pipeline.domain.money import round_to_cents
 from pipeline.domain.periods import period_at
 from pipeline.domain.records import GRANTS_TOPIC, Record
 from pipeline.domain.rejects import Rejected
@@ -23,7 +22,7 @@ from pipeline.domain.resim import Bills, Sums, bill_of
 from pipeline.domain.resim_fit import Fit
 from pipeline.rating.offline import OfflineRating
 from pipeline.rating.resim_lines import KINDS, LATE, LineRating, Rows, ShapeOf
-from pipeline.rating.resim_log import LogRating
+from pipeline.rating.resim_log import History, LogRating
 from tests.model.case_catalog import make_plan
 from tests.rating.support import case, write_catalog
 
@@ -89,13 +88,26 @@ def test_the_log_under_a_migration_gives_the_bills_that_the_migration_makes(seed
         real = load_catalog(saved(tmp_path, f"real{number}", migrated(seed, made.plain_catalog, period, gentle=False)))
         early, moves = bring_forward(read_catalog(new)[0], read_catalog(old_path)[0], date.fromisoformat(period))
 
-        rating = LogRating(old, {}.__getitem__, early, period)
-        for record in made.records:
-            rating.rate(record)
+        was, would_be = from_log(old, early, period, made.records)
 
         assert moves
-        assert rating.old == bills_of(before, period)
-        assert rating.new == bills_of(rated(real, made.records), period)
+        assert was == bills_of(before, period)
+        assert would_be == bills_of(rated(real, made.records), period)
+
+
+def from_log(old: Catalog, new: Catalog, period: str, records: Iterable[Record]) -> tuple[Bills, Bills]:
+    """Return the bills of all customers, each rated by itself."""
+    ratings: dict[bytes | None, LogRating] = {}
+    for record in records:
+        if record.key not in ratings:
+            ratings[record.key] = LogRating({}.__getitem__, old, new, period, History())
+        ratings[record.key].rate(record)
+    was: Bills = {}
+    would_be: Bills = {}
+    for rating in ratings.values():
+        was |= rating.old
+        would_be |= rating.new
+    return was, would_be
 
 
 def grants_in(records: Iterable[Record]) -> dict[str, list[Grant]]:
@@ -153,4 +165,5 @@ def test_lines_under_a_migration_give_the_bills_that_the_migration_makes(tmp_pat
             fitting = {each.customer for each in mine} - obstacles.keys()
             assert rating.bills() == {key: bill for key, bill in wanted.items() if key[0] in fitting}
             simulated, left = simulated + len(fitting), left + len(obstacles)
-    assert simulated > left > 0
+    assert simulated > 20
+    assert left > 20

@@ -4,6 +4,7 @@ Owns: the checks and their SQL, the scratch tables in which logs and ClickHouse 
 Does not own: reading Kafka, rating again, printing (cli).
 """
 
+from pipeline.billing.audit.books import check_books
 from pipeline.billing.audit.checks import CHECKS, check_log, check_rated
 from pipeline.billing.audit.compare import forget_rated, logged_versions, misplaced_customers
 from pipeline.billing.audit.findings import Check, Finding, Scope
@@ -21,6 +22,7 @@ __all__ = [
     "Scratch",
     "add_doubled_letters",
     "add_wrong_letters",
+    "check_books",
     "check_log",
     "check_rated",
     "count_snapshot",
