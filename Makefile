@@ -5,7 +5,7 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv 2>/dev/null || echo .uv/bin/uv)
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: help setup run kafka test check format bench bench-peers fuzz faults clean
+.PHONY: help setup run kafka chromium test check format bench bench-peers fuzz faults clean
 
 help:  ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -26,7 +26,10 @@ run: setup  ## do the main job once: usage -> Kafka -> Faust -> ClickHouse -> st
 kafka:  ## fetch Apache Kafka (43 MB, needs Java 17): from then on the tests run on it too
 	@$(PYTHON) tests/fixtures/fetch_kafka.py
 
-test: setup check  ## check, and all tests
+chromium:
+	@$(PYTHON) tests/fixtures/install_chromium.py
+
+test: setup chromium check  ## check, and all tests
 	.venv/bin/pytest
 
 check: setup  ## style, types, import rules, dead code

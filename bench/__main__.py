@@ -18,6 +18,7 @@ QUICK = {
     "recovery": "--customers 20000",
     "quota": "--probes 60 --checks 50000 --brokers embedded",
     "statements": "--lines 3000000 --times 10",
+    "simulate": "--events 500000 --rounds 2 --plans mixed",
     "sdk": "--calls 5000 --rounds 2",
 }
 """The parts, and their options for a short run."""

@@ -60,6 +60,10 @@ def _statements(*, large: bool) -> Callable[[Found], Sequence[tuple[str, Found]]
     return spreads
 
 
+def _simulations(found: Found) -> Sequence[tuple[str, Found]]:
+    return [(f"new plans {row['plan']}", row["us_a_line"]) for row in found["simulate"]]
+
+
 TARGETS = (
     Target("rate, bundles of 100 or more", "rate", 5, "us an event", _rates),
     Target("worker, 500 a message", "worker", 6.5, "us an event", _workers(500, None)),
@@ -71,6 +75,7 @@ TARGETS = (
     Target("a customer of three allowances, 8 events", "memory", 1024, "bytes", _states),
     Target("statement of a million lines", "statements", 100, "ms", _statements(large=True)),
     Target("any other statement", "statements", 30, "ms", _statements(large=False)),
+    Target("simulate, 300,000 lines/s on 2 cores", "simulate", 3.33, "us a line (wall)", _simulations),
     Target("delay at half load, p99", "whole", 2, "s", lambda found: [("half", found["paced"]["half"]["p99_s"])]),
 )
 

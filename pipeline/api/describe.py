@@ -14,7 +14,7 @@ _WORDS = {
     403: "The API key may not do this.",
     404: "There is no such thing, or none that the API key may know of.",
     408: "The body came too slowly.",
-    409: "What was sent is sound, but at odds with the catalog or the clock.",
+    409: "The request is sound, but at odds with the catalog or the clock.",
     413: "The body is too large, or holds too many events.",
     415: "The content type or encoding is not understood.",
     422: "The content or a parameter is not valid.",

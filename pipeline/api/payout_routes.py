@@ -26,7 +26,11 @@ async def get_payouts(
     read = partial(
         read_payouts, catalog=request.app.state.catalog, month=month, builder=whose, now_us=time.time_ns() // 1000
     )
-    return json_answer((await ask(request, read)).as_dict())
+    try:
+        report = await ask(request, read)
+    except ValueError as error:  # made in another currency than the catalog's
+        raise Problem(409, "other-currency", f"{error}.") from None
+    return json_answer(report.as_dict())
 
 
 @router.get("/rewards/{month}", response_class=Response, **report_schemas.GET_REWARDS)

@@ -89,8 +89,8 @@ GET_EXPORT: dict[str, Any] = {
     | {200: {"description": "The statement as a file (docs/exports.md).", "content": _FILES}}
 }
 GET_DAILY = _answers(_DAILY, "Usage by what `by` names.", 404)
-GET_EXPLAIN_LINE = _answers(_EXPLAINED_LINE, "The line, step by step.", 404)
+GET_EXPLAIN_LINE = _answers(_EXPLAINED_LINE, "The line, step by step.", 404, 409)
 GET_EXPLAIN_CHANGE = _answers(_OBJECT, "The difference and its parts.", 404)
-GET_PAYOUTS = _answers(_PAYOUTS, "The payouts of the month.", 404)
+GET_PAYOUTS = _answers(_PAYOUTS, "The payouts of the month.", 404, 409)
 GET_REWARDS = _answers(_REWARDS, "What providers are owed.")
 GET_MARGIN = _answers(_OBJECT, "Customers by cost against revenue.", 404)

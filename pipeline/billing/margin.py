@@ -32,7 +32,7 @@ def read_margin_risk(client: Client, catalog: Catalog, month: str, builder: str 
         MonthSums(row["builder"], row["app"], row["customer"], f"{row['month']:%Y-%m}", row["kind"], *_measured(row))
         for row in rows
     )
-    return margins_of(months, catalog.currency, sums)
+    return margins_of(months, catalog.currency, catalog.customers, sums)
 
 
 def _measured(row: dict[str, int]) -> list[int]:

@@ -17,6 +17,8 @@ PART_LINES = 100_000
 """Customers are read together until they have so many lines."""
 _BLOCK_ROWS = 65_536
 _TRIES = 5
+_NAMES_MAX = 100
+"""Customers that one query names: they travel in its address."""
 _SHAPE = "cityHash64(source, environment, workspace, feature, model, unit, catalog)"
 _ROW = np.dtype(
     [("shape", "<u8"), ("posted", "<i8"), ("quantity", "<u8"), ("cost", "<u8"), ("cost_high", "<i8"), ("code", "u1")]
@@ -173,12 +175,14 @@ def customers_of_unclear_cost(
 def read_histories(client: Client, customers: Collection[str]) -> dict[str, tuple[History, Fingerprint]]:
     """Return which catalog version rated which lines of customers, in all periods, and what tells their ratings apart."""
     found = {name: (History(), Fingerprint()) for name in customers}
-    parameters = {"customers": list(customers)}
-    for name, seq, digest in client.query(_CHANGES, parameters=parameters).result_rows:
-        found[name][0].starts.append(seq)
-        found[name][0].digests.append(digest)
-    for name, lines, *sums in client.query(_FINGERPRINTS, parameters=parameters).result_rows:
-        found[name] = found[name][0], Fingerprint(lines, *map(int, sums))
+    names = sorted(customers)
+    for start in range(0, len(names), _NAMES_MAX):
+        parameters = {"customers": names[start : start + _NAMES_MAX]}
+        for name, seq, digest in client.query(_CHANGES, parameters=parameters).result_rows:
+            found[name][0].starts.append(seq)
+            found[name][0].digests.append(digest)
+        for name, lines, *sums in client.query(_FINGERPRINTS, parameters=parameters).result_rows:
+            found[name] = found[name][0], Fingerprint(lines, *map(int, sums))
     return found
 
 

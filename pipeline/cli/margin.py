@@ -17,7 +17,6 @@ from pipeline.cli.catalogs import catalog_in_force
 from pipeline.cli.connect import clickhouse_client, one_line
 from pipeline.cli.options import options_for
 from pipeline.cli.statement_table import format_amount
-from pipeline.domain.catalog import Catalog
 from pipeline.domain.explanations_words import tenths_text
 from pipeline.domain.margins import Margin, MarginReport
 from pipeline.domain.money import round_to_cents
@@ -68,7 +67,7 @@ def margin_command(month: str, builder: str | None, form: str, settings: Setting
                 ) from None
             raise click.ClickException(f"ClickHouse could not answer: {one_line(error)}") from error
     if form == "table":
-        _print_table(report, catalog)
+        _print_table(report)
     elif form == "json":
         click.echo(json.dumps(report.as_dict(), indent=1, ensure_ascii=False))
     else:
@@ -90,7 +89,7 @@ def _print_csv(report: MarginReport) -> None:
         writer.writerows(rows)
 
 
-def _print_table(report: MarginReport, catalog: Catalog) -> None:
+def _print_table(report: MarginReport) -> None:
     console = Console()
     drawn = console.is_terminal
     if not drawn:
@@ -106,7 +105,7 @@ def _print_table(report: MarginReport, catalog: Catalog) -> None:
     for name in (*_AMOUNTS, "x median", "Gap before"):
         table.add_column(name, justify="right")
     for row in report.rows:
-        table.add_row(*map(Text, _cells(row, catalog)))
+        table.add_row(*map(Text, _cells(row)))
     table.add_section()
     totals = report.as_dict()["totals"]
     sums = (totals[f"{name}_pico"] for name in ("cost", "included_cost", "revenue", "builder_earnings", "gap"))
@@ -115,14 +114,20 @@ def _print_table(report: MarginReport, catalog: Catalog) -> None:
     for row in report.rows:
         if row.level != "fine":
             console.print(Text(f"{row.level}: {row.sentence}"))
+    for heaviest, *others in report.by_app():
+        if others and heaviest.ratio is not None:
+            times = tenths_text(*heaviest.ratio)
+            console.print(
+                Text(f"{heaviest.app}: {heaviest.customer_name} costs {times} times what the median customer costs.")
+            )
 
 
-def _cells(row: Margin, catalog: Catalog) -> list[str]:
+def _cells(row: Margin) -> list[str]:
     month, ratio = row.month, row.ratio
     amounts = (month.cost_pico, month.included_pico, month.charge_pico, month.earnings_pico, month.gap_pico)
     return [
         row.level,
-        catalog.customers.get(row.customer, row.customer),
+        row.customer_name,
         row.app,
         *map(_cents, amounts),
         "" if ratio is None else tenths_text(*ratio),

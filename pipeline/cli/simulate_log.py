@@ -86,7 +86,7 @@ class Task(NamedTuple):
 
     histories: Mapping[str, History]
     """By customer."""
-    old: Mapping[str, Catalog]
+    known: Mapping[str, Catalog]
     """Catalog versions by digest, where billing.catalog need not be asked."""
     new: Catalog
     period: str
@@ -115,9 +115,9 @@ async def _rate(number: int, settings: Settings, task: Task) -> dict[str, Rated]
     versions = await read_versions(settings)
 
     def catalog_of(digest: str) -> Catalog:
-        return task.old[digest] if digest in task.old else versions.catalog(digest)
+        return task.known[digest] if digest in task.known else versions.catalog(digest)
 
-    first = next(iter(task.old.values())) if versions.first is None else versions.catalog(versions.first)
+    first = next(iter(task.known.values())) if versions.first is None else versions.catalog(versions.first)
     ratings: dict[bytes, LogRating] = {}
     faults: dict[bytes, str] = {}
     async with open_logs(settings, _TOPICS) as logs:

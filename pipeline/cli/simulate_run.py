@@ -69,6 +69,8 @@ class _Ground:
     early: list[EarlyMove]
     old: dict[str, Catalog]
     """The catalogs that rated the period's lines, by the digest that the lines name."""
+    known: dict[str, Catalog]
+    """The same, and what --published gives for lines of other periods."""
     grants: Mapping[str, Sequence[Grant]]
     lines: list[tuple[str, int]]
     """Customers with lines in the period, and how many."""
@@ -106,16 +108,16 @@ def _ground(settings: Settings, client: Client, wanted: Wanted) -> _Ground:
         raise SimulationError(f"there are no lines{who} in a period {period}; periods with lines: {found}")
     digests = read_versions_of_lines(client, period, wanted.customers)
     versions = asyncio.run(read_versions(settings))
-    old, reference = _in_force(versions, digests, wanted.published)
+    old, known, reference = _in_force(versions, digests, wanted.published)
     new, early = bring_forward(files, reference, wanted.period)
     grants = asyncio.run(read_grants(settings, period_at(day_start_us(period), wanted.period.day)))
-    return _Ground(new, early, old, grants, lines)
+    return _Ground(new, early, old, known, grants, lines)
 
 
 def _in_force(
     versions: Versions, digests: Sequence[str], published: Path | None
-) -> tuple[dict[str, Catalog], list[YamlFile]]:
-    """Return the catalogs of the lines, and the files of the one against which NEW is new."""
+) -> tuple[dict[str, Catalog], dict[str, Catalog], list[YamlFile]]:
+    """Return the catalogs of the period's lines, those and the given one, and the files against which NEW is new."""
     given: Catalog | None = None
     files: list[YamlFile] = []
     if published is not None:
@@ -131,14 +133,12 @@ def _in_force(
             old[digest] = given
         else:
             what = (
-                f"by version {digest}, which is not on billing.catalog"
-                if digest
-                else "before lines named their catalog"
+                f"by version {digest}, which is not on billing.catalog" if digest else "before they named their catalog"
             )
             raise SimulationError(f"lines of the period were rated {what}: give that catalog as --published OLD")
-    if published is None:
-        files = [read_document(versions.document(digests[-1]))]
-    return old, files
+    if given is None:
+        return old, old, [read_document(versions.document(digests[-1]))]
+    return old, {given.digest: given, "": given} | old, files
 
 
 def _early_note(move: EarlyMove, period: date) -> str:
@@ -214,7 +214,7 @@ def _from_log(
         if again:
             for name, history in histories.items():
                 history.versions = read_line_versions(client, name)
-        task = Task(histories, ground.old, ground.new, simulation.period, ends)
+        task = Task(histories, ground.known, ground.new, simulation.period, ends)
         left = {}
         rated = _rated_log(settings, task, "from the log, once more" if again else "from the log")
         for name in sorted(histories):
@@ -226,7 +226,7 @@ def _from_log(
                 left[name] = _OTHER_LINES
             else:
                 simulation.take(mine, found.new, "log")
-                simulation.from_log[obstacles[name]] += 1
+                simulation.from_log[obstacles[name]] += bool(mine or found.new)
         histories = {name: histories[name] for name in left}
         if not histories:
             break

@@ -15,7 +15,7 @@ from pipeline.domain.changes import (
 )
 from pipeline.domain.changes_cells import Side, UsageGroup
 from pipeline.domain.explanations_words import amount_text, cents_text
-from pipeline.domain.money import divide_half_even, format_cents, round_to_cents
+from pipeline.domain.money import divide_half_even, round_to_cents
 from pipeline.domain.words import count_of, plural
 
 SENTENCES_MAX = 8
@@ -76,7 +76,7 @@ def _nothing_before(customer: str, app: str, against: str | None) -> str:
 
 
 def _headline(customer: str, app: str, period: str, against: str | None, found: Decomposition) -> str:
-    new, old = format_cents(found.new_cents), format_cents(found.old_cents)
+    new, old = (cents_text(cents).lstrip("+") for cents in (found.new_cents, found.old_cents))
     if against is None:
         return f"{customer}, {app}: {new} in period {period}."
     change = cents_text(found.difference_cents) if found.difference_cents else "no change of the total"
@@ -85,7 +85,7 @@ def _headline(customer: str, app: str, period: str, against: str | None, found: 
 
 def _sentences(found: Decomposition) -> Iterator[ChangeSentence]:
     """Yield what each change adds in cents, biggest first, and last what rounding adds."""
-    sentences = [sentence for part in PARTS for sentence in _of_part(part, found)]
+    sentences = [sentence for part in PARTS[:-1] for sentence in _of_part(part, found)]
     sentences.sort(key=lambda each: (-abs(each.cents), PARTS.index(each.part), each.text))
     yield from sentences
     rounding = found.difference_cents - sum(each.cents for each in sentences)
@@ -186,9 +186,12 @@ def _not_paid(part: PartName, cells: list[Cell]) -> _Item:
     if new == old:
         text = f"as many {plural(key.noun)} were {by}, but others of another price"
     else:
-        text = (
-            f"{_more(old, new, key.noun)} {'was' if abs(new - old) == 1 else 'were'} {by} ({new:,} instead of {old:,})"
-        )
+        were = "was" if abs(new - old) == 1 else "were"
+        text = f"{_more(old, new, key.noun)} {were} {by} ({new:,} instead of {old:,})"
+        worth = sum(cell.price.of(getattr(cell.new, name) + getattr(cell.old, name)) for cell in cells)
+        expected = -divide_half_even(worth * (new - old), new + old)
+        if 2 * abs(_sum(cells, part) - expected) > abs(expected):
+            text += ", and others of another price"
     return _Item(part, _sum(cells, part), text, unit=key.unit)
 
 

@@ -2,7 +2,7 @@
 
 Where a unit has a price of its own, models and workspaces whose prices overlap share the average: a tier is reached by all
 of them together, and which of them came later means nothing. Where the price is a percentage on the cost, each has its own.
-What was not paid before has the old price of its feature and unit, if there is one, else the new one.
+What was not paid before has the old price of its feature and unit, if there is one, else its own new one.
 """
 
 from collections.abc import Mapping
@@ -47,18 +47,16 @@ UNPRICED = UnitPrice(0, 1, 0, 1)
 def unit_prices(old: Mapping[CellKey, Side], new: Mapping[CellKey, Side]) -> dict[CellKey, UnitPrice]:
     """Return what a unit of each cell is worth; cells that are missing are unpriced."""
     before, after = _side_prices(old), _side_prices(new)
-    families: dict[_Family, set[UnitPrice]] = {}
-    for key, price in before.items():
-        families.setdefault(_family(key), set()).add(price._replace(surcharge_pico=0, surcharge_units=1))
+    shared_before, shared_after = _shared(before), _shared(after)
     found = {}
     for key in old.keys() | new.keys():
         own, later = before.get(key), after.get(key)
-        if own is None and later is not None:
-            of_family = families.get(_family(key), set())
-            shared = next(iter(of_family)) if len(of_family) == 1 else None
-            own = later if shared is None or not shared.pooled else later._replace(**_base(shared))
-        if own is not None:
-            found[key] = own
+        shared = shared_before.get(_family(key))
+        if own is None and later is not None and shared is not None:
+            own = shared._replace(surcharge_pico=later.surcharge_pico, surcharge_units=later.surcharge_units)
+        price = own or later or shared or shared_after.get(_family(key))
+        if price is not None:
+            found[key] = price
     return found
 
 
@@ -76,7 +74,7 @@ def _side_prices(side: Mapping[CellKey, Side]) -> dict[CellKey, UnitPrice]:
     for key in sorted(side):
         if side[key].paid:
             families.setdefault(_family(key), []).append(key)
-    found = {}
+    found: dict[CellKey, UnitPrice] = {}
     for keys in families.values():
         by_cost = [key for key in keys if _is_by_cost(side[key])]
         found |= {key: _price(side, key, [key], pooled=False) for key in by_cost}
@@ -113,8 +111,14 @@ def _price(side: Mapping[CellKey, Side], key: CellKey, pool: list[CellKey], *, p
     return UnitPrice(base_pico, units, side[key].surcharge_pico, side[key].paid, pooled)
 
 
-def _base(price: UnitPrice) -> dict[str, int | bool]:
-    return {"base_pico": price.base_pico, "base_units": price.base_units, "pooled": price.pooled}
+def _shared(prices: Mapping[CellKey, UnitPrice]) -> dict[_Family, UnitPrice]:
+    """Return the price of each feature and unit that has one and the same for all, without surcharges."""
+    families: dict[_Family, set[UnitPrice]] = {}
+    for key, price in prices.items():
+        families.setdefault(_family(key), set()).add(price._replace(surcharge_pico=0, surcharge_units=1))
+    return {
+        family: price for family, several in families.items() if len(several) == 1 for price in several if price.pooled
+    }
 
 
 def _family(key: CellKey) -> _Family:

@@ -3,12 +3,13 @@
 The licence is not in the pipeline: what use does not pay for, it has to carry.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Literal
 
-from pipeline.domain.explanations_words import amount_text, listed, tenths_text
+from pipeline.domain.explanations_words import cents_text, listed, tenths_text
+from pipeline.domain.money import round_to_cents
 from pipeline.domain.statements import format_exact
 
 Level = Literal["act", "watch", "fine"]
@@ -21,7 +22,7 @@ HEAVY_TIMES = 3
 HEAVY_CUSTOMERS_MIN = 3
 """With fewer customers in an app a median says nothing."""
 GROWING_PERCENT = 20
-"""Growing costs at least so much more than the month before, in each month of the trend."""
+"""Growing has at least so much more included cost than the month before, in each month of the trend."""
 KINDS = ("usage", "failed", "repeat", "non_billable")
 """The kinds of lines whose cost may be charged to nobody; that of `byok` lines is 0."""
 
@@ -87,6 +88,7 @@ class Margin:
     builder: str
     app: str
     customer: str
+    customer_name: str
     trend: tuple[tuple[str, Month], ...]
     """Month to sums, oldest first; the last is the month at hand."""
     median: tuple[int, int] | None
@@ -115,6 +117,7 @@ class Margin:
             "builder": self.builder,
             "app": self.app,
             "customer": self.customer,
+            "customer_name": self.customer_name,
             "level": self.level,
             "flags": list(self.flags),
             "sentence": self.sentence,
@@ -145,13 +148,21 @@ class MarginReport:
     currency: str
     rows: tuple[Margin, ...]
 
+    def by_app(self) -> list[list[Margin]]:
+        """Return the rows of each builder's app, the customer that costs most first."""
+        apps: dict[tuple[str, str], list[Margin]] = {}
+        for row in sorted(self.rows, key=lambda row: (-row.month.cost_pico, row.customer)):
+            apps.setdefault((row.builder, row.app), []).append(row)
+        return [rows for _, rows in sorted(apps.items())]
+
     def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON; `totals` are the sums of the rows."""
+        """Return the report as JSON; `totals` are the sums of the rows, `apps` name the heaviest customer of each."""
         months = [row.month for row in self.rows]
         return {
             "month": self.month,
             "currency": self.currency,
             "rows": [row.as_dict() for row in self.rows],
+            "apps": [_app_dict(rows) for rows in self.by_app()],
             "totals": {
                 "lines": sum(each.lines for each in months),
                 **_amounts("cost", sum(each.cost_pico for each in months)),
@@ -164,8 +175,13 @@ class MarginReport:
         }
 
 
-def margins_of(months: Sequence[str], currency: str, sums: Iterable[MonthSums]) -> MarginReport:
-    """Return the report of the last of some months, oldest first; the others are for the trend."""
+def margins_of(
+    months: Sequence[str], currency: str, names: Mapping[str, str], sums: Iterable[MonthSums]
+) -> MarginReport:
+    """Return the report of the last of some months, oldest first; the others are for the trend.
+
+    `names` are those of customers, by id.
+    """
     found: dict[tuple[str, str, str], dict[str, Month]] = {}
     for each in sums:
         by_month = found.setdefault((each.builder, each.app, each.customer), {name: Month() for name in months})
@@ -174,17 +190,22 @@ def margins_of(months: Sequence[str], currency: str, sums: Iterable[MonthSums]) 
     costs: dict[tuple[str, str], list[int]] = {}
     for (builder, app, _), by_month in current.items():
         costs.setdefault((builder, app), []).append(by_month[months[-1]].cost_pico)
-    rows = [_margin(key, by_month, costs[key[:2]], currency) for key, by_month in current.items()]
+    rows = [
+        _margin(key, names.get(key[2], key[2]), by_month, costs[key[:2]], currency) for key, by_month in current.items()
+    ]
     rows.sort(key=lambda row: (LEVELS.index(row.level), -row.month.gap_pico, row.builder, row.app, row.customer))
     return MarginReport(months[-1], currency, tuple(rows))
 
 
-def _margin(key: tuple[str, str, str], by_month: dict[str, Month], costs: list[int], currency: str) -> Margin:
+def _margin(
+    key: tuple[str, str, str], name: str, by_month: dict[str, Month], costs: list[int], currency: str
+) -> Margin:
     trend = tuple(by_month.items())
     median = _median(costs)
     flags = tuple(_flags([month for _, month in trend], median, len(costs)))
     level = _level(flags)
-    return Margin(*key, trend, median, flags, level, _sentence(key, trend, median, flags, level, currency))
+    sentence = _sentence(name, key[1], trend, median, flags, level, currency)
+    return Margin(*key, name, trend, median, flags, level, sentence)
 
 
 def _median(costs: list[int]) -> tuple[int, int] | None:
@@ -207,32 +228,30 @@ def _flags(trend: list[Month], median: tuple[int, int] | None, customers: int) -
     ):
         yield "heavy"
     if all(
-        old.cost_pico > 0 and new.cost_pico * 100 >= old.cost_pico * (100 + GROWING_PERCENT)
+        old.included_pico > 0 and new.included_pico * 100 >= old.included_pico * (100 + GROWING_PERCENT)
         for old, new in pairwise(trend)
     ):
         yield "growing"
 
 
 def _level(flags: Sequence[Flag]) -> Level:
-    """Return `act` for who is sold below cost, or carried by the licence while being heavy or growing."""
+    """Return `act` for who is sold below cost, or carried by the licence and heavy or growing; `watch` for who is carried."""
     if "below_cost" in flags or ("uncovered" in flags and ("heavy" in flags or "growing" in flags)):
         return "act"
-    return "watch" if flags else "fine"
+    return "watch" if "uncovered" in flags else "fine"
 
 
 def _sentence(
-    key: tuple[str, str, str],
+    name: str,
+    app: str,
     trend: tuple[tuple[str, Month], ...],
     median: tuple[int, int] | None,
     flags: Sequence[Flag],
     level: Level,
     currency: str,
 ) -> str:
-    _, app, customer = key
     month = trend[-1][1]
-    texts = [
-        f"{customer} cost {_money(month.cost_pico, currency)} and paid {_money(month.charge_pico, currency)} by use"
-    ]
+    texts = [f"{name} cost {_money(month.cost_pico, currency)} and paid {_money(month.charge_pico, currency)} by use"]
     if "uncovered" in flags:
         texts.append(f"the licence carries {_money(month.gap_pico, currency)}")
     if "below_cost" in flags:
@@ -241,18 +260,24 @@ def _sentence(
         times = tenths_text(month.cost_pico * median[1], median[0])
         texts.append(f"it costs {times} times what the median customer of {app} costs")
     if "growing" in flags:
-        texts.append(f"its cost grew by {listed([_growth(*pair) for pair in pairwise(trend)])}")
+        texts.append(f"its included cost grew by {listed([_growth(*pair) for pair in pairwise(trend)])}")
     needs = {"act": " It needs another plan.", "watch": "", "fine": ""}[level]
     return f"{'; '.join(texts)}.{needs}"
 
 
 def _growth(old: tuple[str, Month], new: tuple[str, Month]) -> str:
-    percent = tenths_text((new[1].cost_pico - old[1].cost_pico) * 100, old[1].cost_pico)
+    percent = tenths_text((new[1].included_pico - old[1].included_pico) * 100, old[1].included_pico)
     return f"{percent} % in {new[0]}"
 
 
 def _money(pico: int, currency: str) -> str:
-    return f"{amount_text(pico)} {currency}"
+    return f"{cents_text(round_to_cents(pico)).lstrip('+')} {currency}"
+
+
+def _app_dict(rows: list[Margin]) -> dict[str, Any]:
+    shown = rows[0].as_dict()
+    names = ("builder", "app", "times_median", "times_median_exact", "cost", "cost_pico")
+    return {name: shown[name] for name in names} | {"customers": len(rows), "heaviest": rows[0].customer}
 
 
 def _amounts(name: str, pico: int) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from pipeline.domain.grants import Grant
 from pipeline.domain.overage import NOTHING, charged, grow
 from pipeline.domain.resim import Bills, Sums, bill_of
 from pipeline.domain.resim_fit import may_draw_on
-from pipeline.domain.state import Account, AccountKey, CustomerState
+from pipeline.domain.state import AccountKey, CustomerState
 from pipeline.domain.tariffs import PoolSlot, Shape, Tariff, tariff_at
 from pipeline.domain.terms import TermsIndex
 from pipeline.domain.waterfall import cover, take
@@ -74,6 +74,8 @@ class _Run(msgspec.Struct, eq=False):
     first: PoolSlot | None = None
     """The allowance that is drawn on first, and what one unit costs it."""
     weight: int = 1
+    alone: bool = False
+    """There is no other allowance."""
     draws: bool = False
     """Grants may cover what allowances do not."""
     tariffs: list[Tariff] = msgspec.field(default_factory=list)
@@ -100,6 +102,7 @@ class _Run(msgspec.Struct, eq=False):
         if tariff.account is None:
             tariff.bind(state, event)
         self.first, self.weight = tariff.pools[0] if tariff.pools else (None, 1)
+        self.alone = len(tariff.pools) == 1
         self.draws = bool(self.customer.grants) and may_draw_on(self.customer.grants, event, tariff.terms)
         self.tariffs.append(tariff)
         return tariff
@@ -125,7 +128,7 @@ class LineRating:
                 self._customers[of.customer] = customer
             self._runs[number] = _Run(of, customer, Sums())
 
-    def rate(self, rows: Rows) -> None:
+    def rate(self, rows: Rows) -> None:  # noqa: C901 - one tight loop
         """Rate lines, in the order of (customer, seq). Raises KeyError for a shape that was not expected."""
         runs, index = self._runs, self._index
         for number, posted_us, quantity, cost_pico, code in zip(*rows, strict=True):
@@ -154,6 +157,9 @@ class LineRating:
                 if after <= first.included:
                     used.balance = after  # what `cover` and `take` come to when the first pool covers all
                     continue
+                if run.alone and used.balance + run.weight > first.included:
+                    self._charge(run, tariff, run.event(quantity), quantity, cost_pico, posted_us)
+                    continue  # and when no pool covers anything
             self._usage(run, tariff, run.event(quantity), cost_pico, posted_us)
 
     def _usage(self, run: _Run, tariff: Tariff, event: UsageEvent, cost_pico: int, posted_us: int) -> None:
@@ -164,11 +170,9 @@ class LineRating:
         if covered.rest != event.quantity:
             take(state, tariff, covered, [])
         if covered.rest or (event.quantity == 0 and not covered.coverable):
-            self._charge(run, account, tariff, event, covered.rest, cost_pico, posted_us)
+            self._charge(run, tariff, event, covered.rest, cost_pico, posted_us)
 
-    def _charge(
-        self, run: _Run, account: Account, tariff: Tariff, event: UsageEvent, rest: int, cost_pico: int, posted_us: int
-    ) -> None:
+    def _charge(self, run: _Run, tariff: Tariff, event: UsageEvent, rest: int, cost_pico: int, posted_us: int) -> None:
         """Rate what the allowances leave of a line (R6.5 to R6.8)."""
         customer, sums = run.customer, run.sums
         if run.draws:
@@ -177,6 +181,7 @@ class LineRating:
         if tariff.terms.policy == "prepaid":
             customer.obstacle = NEEDS_WALLET
             return
+        account = tariff.account or tariff.bind(customer.state, event)
         paid = charged(account, tariff, event, rest, cost_pico, posted_us, 0)
         sums.blocked += rest - paid.overage
         if paid is not NOTHING:

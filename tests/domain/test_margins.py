@@ -27,7 +27,7 @@ def sums(customer: str, cost: int, charged: int = 0, earnings: int = 0, **change
 
 
 def report(*months: MonthSums) -> MarginReport:
-    return margins_of(MONTHS, "USD", months)
+    return margins_of(MONTHS, "USD", {"acme": "Acme"}, months)
 
 
 def only(*months: MonthSums) -> Margin:
@@ -55,7 +55,7 @@ def test_included_cost_beyond_earnings_is_carried_by_the_licence() -> None:
         "repeat": 0,
         "non_billable": 7 * DOLLAR,
     }
-    assert row.sentence == "acme cost 112.00 USD and paid 30.00 USD by use; the licence carries 82.00 USD."
+    assert row.sentence == "Acme cost 112.00 USD and paid 30.00 USD by use; the licence carries 82.00 USD."
 
 
 def test_a_heavy_customer_that_is_carried_needs_another_plan() -> None:
@@ -66,9 +66,19 @@ def test_a_heavy_customer_that_is_carried_needs_another_plan() -> None:
     assert (rows[0].level, rows[0].flags) == ("act", ("uncovered", "heavy"))
     assert rows[0].as_dict()["times_median"] == "3.1"
     assert rows[0].ratio == (66 * DOLLAR, 21 * DOLLAR)
+    assert report(sums("a", 10), sums("b", 40)).as_dict()["apps"][0]["heaviest"] == "b"
     assert rows[0].sentence.endswith(
         "it costs 3.1 times what the median customer of helpdesk costs. It needs another plan."
     )
+
+
+def test_who_grows_and_pays_for_it_is_fine() -> None:
+    """Flags are shown, but revenue beyond the cost is no risk."""
+    months = [sums("acme", cost, 1, 999, month=month) for cost, month in zip((100, 200, 400), MONTHS, strict=True)]
+
+    row = only(*months)
+
+    assert (row.level, row.flags) == ("fine", ("growing",))
 
 
 def test_a_median_of_two_says_nothing() -> None:
@@ -84,7 +94,7 @@ def test_a_growing_customer_that_is_carried_needs_another_plan() -> None:
     row = only(*growing)
 
     assert (row.level, row.flags) == ("act", ("uncovered", "growing"))
-    assert "its cost grew by 20.0 % in 2026-10 and 25.0 % in 2026-11" in row.sentence
+    assert "its included cost grew by 20.0 % in 2026-10 and 25.0 % in 2026-11" in row.sentence
     assert only(*steady).flags == ("uncovered",)
 
 

@@ -26,7 +26,7 @@ from pipeline.rating.resim_log import History, LogRating
 from tests.model.case_catalog import make_plan
 from tests.rating.support import case, write_catalog
 
-SEEDS = range(8)
+SEEDS = range(5)
 
 
 def rated(catalog: Catalog, records: Iterable[Record]) -> list[Line]:
@@ -165,5 +165,5 @@ def test_lines_under_a_migration_give_the_bills_that_the_migration_makes(tmp_pat
             fitting = {each.customer for each in mine} - obstacles.keys()
             assert rating.bills() == {key: bill for key, bill in wanted.items() if key[0] in fitting}
             simulated, left = simulated + len(fitting), left + len(obstacles)
-    assert simulated > 20
-    assert left > 20
+    assert simulated > 10
+    assert left > 10

@@ -6,6 +6,7 @@ import io
 import json
 from decimal import Decimal
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -218,3 +219,16 @@ def test_a_frozen_statement_is_written_the_same_for_ever() -> None:
     for form in FORMS.values():
         assert form.write(document) == form.write(document)
     assert "Frozen with all lines of the period up to number 7." in FORMS["html"].write(document).decode()
+
+
+def test_every_focus_column_is_mapped_in_the_docs() -> None:
+    """docs/exports.md says of each column what it holds."""
+    text = (Path(__file__).resolve().parents[3] / "docs" / "exports.md").read_text()
+    named = {
+        name.strip(" |")
+        for line in text.splitlines()
+        if line.startswith("| ")
+        for name in line.split("|")[1].split(",")
+    }
+
+    assert set(COLUMNS) <= named
