@@ -82,7 +82,9 @@ class Settings(BaseSettings):
         10_000, ge=1_000, description="after how long without a sign of life a sink's partitions go to others, in ms"
     )
     sink_rows_max: int = Field(100_000, ge=1, description="rows of one insert into ClickHouse")
-    sink_rollup_ms: int = Field(5_000, ge=100, description="how often the sink rolls up what is new, in ms (docs/sql.md)")
+    sink_rollup_ms: int = Field(
+        5_000, ge=100, description="how often the sink rolls up what is new, in ms (docs/sql.md)"
+    )
     sink_wait_ms_max: int = Field(500, ge=1, description="how long the sink gathers rows before it inserts, in ms")
     api_host: str = Field(
         "127.0.0.1", description="address that the HTTP API listens on; beyond this machine, behind TLS"

@@ -131,7 +131,9 @@ async def test_a_round_is_one_transaction():
     letter = DeadLetter(Record(EVENTS_TOPIC, 1, 4, 0, None, None), None, "malformed", "m", b"")
     changed = [ChangedState("a", [(b"a", b"1")])]
 
-    await writer.write(Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, [], [], 1, 0, None), Positions(5, 0))
+    await writer.write(
+        Effects([LineBlock(b"[]", 1)], [letter], [(b"a", b"{}")], changed, [], [], 1, 0, None), Positions(5, 0)
+    )
 
     begin, *sends, commit = producer.sent
     assert (begin, commit) == ("begin", "commit")
