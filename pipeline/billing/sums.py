@@ -65,7 +65,15 @@ FROM (SELECT customer, max(seq) AS seq FROM usage.line_heads GROUP BY customer) 
 LEFT JOIN (SELECT customer, max(upto) AS upto FROM usage.rollup_days GROUP BY customer) AS done USING customer
 WHERE heads.seq > done.upto
 """
-_TAIL_OF_ONE = "SELECT {customer:String}, max(upto) FROM usage.rollup_days WHERE customer = {customer:String}"
+_TAIL_OF_ONE = """
+SELECT {customer:String}, max(done) AS upto
+FROM (
+    SELECT upto AS done, toUInt64(0) AS last FROM usage.rollup_days WHERE customer = {customer:String}
+    UNION ALL
+    SELECT toUInt64(0) AS done, toUInt64(seq) AS last FROM usage.line_heads WHERE customer = {customer:String}
+)
+HAVING max(last) > upto
+"""
 _TAIL = """
 customer IN {tail_customers:Array(String)}
 AND seq > transform(customer, {tail_customers:Array(String)}, {tail_uptos:Array(UInt64)}, 0)
@@ -102,12 +110,11 @@ def read_sums(
     conditions, parameters = _conditions(
         customer=customer, app=app, apps=apps, builder=builder, period=period, since=since, until=until, where=where
     )
-    sql = _sql(by, measures, conditions)
     for _ in range(_TRIES_MAX):
         tails = client.query(_TAIL_OF_ONE if customer is not None else _TAILS, parameters=parameters).result_rows
-        parameters["tail_customers"] = [row[0] for row in tails] or [""]
-        parameters["tail_uptos"] = [row[1] for row in tails] or [0]
-        found = client.query(sql, parameters=parameters)
+        parameters["tail_customers"] = [row[0] for row in tails]
+        parameters["tail_uptos"] = [row[1] for row in tails]
+        found = client.query(_sql(by, measures, conditions, has_tail=bool(tails)), parameters=parameters)
         rows = [dict(zip((*by, *measures, "ahead"), row, strict=True)) for row in found.result_rows]
         if not any(row.pop("ahead") for row in rows):
             return rows
@@ -144,7 +151,7 @@ def _checked(where: Mapping[str, str]) -> Mapping[str, str]:
     return where
 
 
-def _sql(by: Sequence[str], measures: Sequence[str], conditions: Sequence[str]) -> str:
+def _sql(by: Sequence[str], measures: Sequence[str], conditions: Sequence[str], *, has_tail: bool) -> str:
     """Return the query; names come from our own lists only, values are parameters."""
     for name in (*by, *measures):
         if name not in (*DIMENSIONS, "month", *MEASURES):
@@ -155,6 +162,11 @@ def _sql(by: Sequence[str], measures: Sequence[str], conditions: Sequence[str]) 
     of_lines = [f"{_LINE_SIDE[name]} AS {name}" if name in _LINE_SIDE else name for name in (*plain, *measures)]
     sums = ["sumIf(quantity, kind = 'usage')" if name == "quantity" else f"sum({name})" for name in measures]
     grouped = f"GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}" if keys else "HAVING count() > 0"
+    if not has_tail:
+        return f"""
+            SELECT {", ".join([*keys, *sums, "0"])}
+            FROM usage.rollup_days FINAL WHERE {" AND ".join(conditions) or "1"} {grouped}
+        """  # noqa: S608 - see above
     return f"""
         SELECT {", ".join([*keys, *sums, _AHEAD])}
         FROM (
