@@ -11,7 +11,7 @@ from pipeline.domain.money import PICO, PICO_DECIMALS
 AMOUNTS = ("cost", "cost_charged", "margin", "surcharge", "charge", "provider_reward", "builder_earnings")
 """Columns of `usage.lines_v1` that are amounts: Decimal(38, 12) of the currency (R5.3)."""
 
-_ALL = "SELECT * FROM usage.lines_v1 ORDER BY customer, seq"
+_ALL = "SELECT * EXCEPT (catalog, provider) FROM usage.lines_v1 ORDER BY customer, seq"
 LINE_SETTINGS = {
     "output_format_json_quote_64bit_integers": 0,
     "output_format_json_quote_decimals": 1,
@@ -20,7 +20,7 @@ LINE_SETTINGS = {
 
 
 def read_lines(client: Client) -> Iterator[dict[str, Any]]:
-    """Yield every line of `usage.lines_v1` by customer and seq, see `as_line`."""
+    """Yield every line of `usage.lines_v1` by customer and seq, with the fields of R7.1; see `as_line`."""
     with client.raw_stream(_ALL, fmt="JSONEachRow", settings=LINE_SETTINGS) as stream:
         for row in stream:
             yield as_line(json.loads(row))

@@ -21,14 +21,6 @@ FROM usage.usage_lines FINAL GROUP BY ALL ORDER BY ALL
 _CLOSING = {"id": "c", "customer": "a", "app": "helpdesk", "period": "2026-11-01", "closed_at": "2026-12-04 00:00:00"}
 
 
-@pytest.fixture
-def empty(store: Client) -> Client:
-    """Return a client of a ClickHouse without lines, rollup and closings."""
-    for table in ("rollup_days", "line_heads", "closings"):
-        store.command(f"TRUNCATE TABLE usage.{table}")
-    return store
-
-
 def made(chance: random.Random, count: int) -> list[dict[str, Any]]:
     """Return lines of three customers, over several days, in the order of their numbers."""
     numbers = dict.fromkeys("abc", 0)
@@ -50,7 +42,7 @@ def summed(client: Client) -> list[tuple[Any, ...]]:
 
 @pytest.mark.rule("R8.1")
 @pytest.mark.parametrize("seed", range(4))
-def test_sums_are_those_of_the_lines_at_every_moment(empty: Client, seed: int) -> None:
+def test_sums_are_those_of_the_lines_at_every_moment(store: Client, seed: int) -> None:
     """Blocks come in part twice and out of order; refreshes come in between; a missing line comes at the very end."""
     chance = random.Random(seed)
     lines = made(chance, 120)
@@ -60,45 +52,45 @@ def test_sums_are_those_of_the_lines_at_every_moment(empty: Client, seed: int) -
     for block in blocks:
         sent.append(block)
         for again in [block, *chance.sample(sent, min(2, len(sent)))]:
-            insert(empty, again)
+            insert(store, again)
         if chance.random() < 0.6:
-            refresh(empty)
-        assert summed(empty) == empty.query(_DIRECT).result_rows
+            refresh(store)
+        assert summed(store) == store.query(_DIRECT).result_rows
 
-    insert(empty, [missing])
+    insert(store, [missing])
 
-    assert summed(empty) == empty.query(_DIRECT).result_rows
-    refresh(empty)
-    assert summed(empty) == empty.query(_DIRECT).result_rows
-    assert refresh(empty) == 0
+    assert summed(store) == store.query(_DIRECT).result_rows
+    refresh(store)
+    assert summed(store) == store.query(_DIRECT).result_rows
+    assert refresh(store) == 0
 
 
-def test_a_refresh_is_one_part(empty: Client) -> None:
+def test_a_refresh_is_one_part(store: Client) -> None:
     """All of its rows become visible together, so that a crash can show no half of them."""
-    insert(empty, made(random.Random(1), 200))
+    insert(store, made(random.Random(1), 200))
 
-    refresh(empty)
+    refresh(store)
 
-    parts = empty.command(
+    parts = store.command(
         "SELECT count() FROM system.parts WHERE table = 'rollup_days' AND active AND database = 'usage'"
     )
     assert parts == 1
 
 
 @pytest.mark.rule("R8.1", "R5.4")
-def test_statement_list_parts_and_lines_agree(empty: Client) -> None:
+def test_statement_list_parts_and_lines_agree(store: Client) -> None:
     """With half of the lines rolled up, by every dimension: the same cents and the same exact charges."""
     lines = made(random.Random(2), 80)
-    insert(empty, lines[:40])
-    refresh(empty)
-    insert(empty, lines[40:])
+    insert(store, lines[:40])
+    refresh(store)
+    insert(store, lines[40:])
 
-    totals = {each.customer: each.total_cents for each in list_statements(empty)}
+    totals = {each.customer: each.total_cents for each in list_statements(store)}
 
     for customer in "abc":
-        single = read_lines_of(empty, customer, "helpdesk", "2026-11-01", limit=1000)
+        single = read_lines_of(store, customer, "helpdesk", "2026-11-01", limit=1000)
         for dimension in DIMENSIONS:
-            statement = read_statement(empty, customer, "helpdesk", "2026-11-01", dimension)
+            statement = read_statement(store, customer, "helpdesk", "2026-11-01", dimension)
             assert statement.total_cents == totals[customer]
             assert sum(part.charge_pico for row in statement.rows for part in row.detail) == sum(
                 line["charge_pico"] for line in single
@@ -106,22 +98,22 @@ def test_statement_list_parts_and_lines_agree(empty: Client) -> None:
 
 
 @pytest.mark.rule("R10.3")
-def test_a_closing_freezes_the_statement(empty: Client) -> None:
+def test_a_closing_freezes_the_statement(store: Client) -> None:
     """The first closing counts, whatever is sent again."""
-    insert(empty, made(random.Random(3), 30))
+    insert(store, made(random.Random(3), 30))
     rows = [[*_CLOSING.values(), cut_off, "", 0, offset] for cut_off, offset in ((7, 1), (9, 2), (7, 1))]
     names = ", ".join([*_CLOSING, "cut_off", "catalog", "kafka_partition", "kafka_offset"])
     for row in rows:
-        empty.command(f"INSERT INTO usage.closings ({names}) VALUES {tuple(row)}")
+        store.command(f"INSERT INTO usage.closings ({names}) VALUES {tuple(row)}")
 
-    statement = read_statement(empty, "a", "helpdesk", "2026-11-01")
+    statement = read_statement(store, "a", "helpdesk", "2026-11-01")
 
     assert (statement.state, statement.cut_off) == ("frozen", 7)
-    assert read_statement(empty, "b", "helpdesk", "2026-11-01").state is None
+    assert read_statement(store, "b", "helpdesk", "2026-11-01").state is None
 
 
-def test_what_is_no_dimension_is_refused(empty: Client) -> None:
+def test_what_is_no_dimension_is_refused(store: Client) -> None:
     """Names never come into a query from outside."""
     with pytest.raises(ValueError, match="is none of customer, period"):
-        read_sums(empty, ("customer; DROP TABLE usage.usage_lines",))
+        read_sums(store, ("customer; DROP TABLE usage.usage_lines",))
     assert len(MEASURES) == 16
