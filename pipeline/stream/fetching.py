@@ -56,6 +56,11 @@ class BundleThread(driver.AIOKafkaConsumerThread):
         self._poll_chunks = 1
         self._sought: Any = None
 
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Look after the sources: a changelog is not read any more once it is recovered."""
+        if tp.topic != STATES_TOPIC:
+            super().verify_event_path(now, tp)
+
     def _create_worker_consumer(self, *_: Any) -> AIOKafkaConsumer:
         """Return the consumer; Faust's own has no setting for the fetch wait, and other names for the security ones."""
         settings = self.settings
