@@ -74,6 +74,8 @@ class Desk:
         self.alarm.note(effects, time.monotonic())
         await self.holding.writer.write(effects, positions)
         self.holding.positions = positions
+        if effects.switched_to is not None:
+            self.holding.catalog = effects.switched_to  # a rebalance that leaves the partition here goes on under it
 
 
 class Rounds(Service):
@@ -270,6 +272,7 @@ class Rounds(Service):
             desk.busy = False  # a rebalance need not wait for it: nothing is half done
             await self._wait_for(digest, f"partition {desk.partition}")
             desk.busy = True
+        await asyncio.to_thread(self.app.versions.versions.catalog, digest)  # a large one takes long to build
         log.info(
             "partition %d: catalog version %s comes into force at offset %d", desk.partition, digest, record.offset
         )

@@ -115,3 +115,22 @@ async def test_a_gap_at_the_end_of_a_source_is_written_too() -> None:
 
     merge.events.add(7, [Record(EVENTS_TOPIC, 0, 7, 1, b"acme", b"[]")], 8, time.monotonic())
     assert not desk.is_ahead()
+
+
+class SwitchingLedger(BusyLedger):
+    """Has put another catalog version in force since its effects were last taken."""
+
+    def take_effects(self) -> Effects:
+        return super().take_effects()._replace(switched_to="b" * 32)
+
+
+@pytest.mark.rule("R10.4")
+async def test_the_version_in_force_is_known_as_soon_as_it_is_written() -> None:
+    """A rebalance that leaves the partition here goes on under it, not under that of the last recovery."""
+    holding = Holding(0, SwitchingLedger(), Journal())  # type: ignore[arg-type]
+    holding.catalog = "a" * 32
+    desk = Desk(holding, Merge(0, 0, 0, 0.0, 0.0), PoisonAlarm(0, Counters()), {})
+
+    await desk.write(Positions(1, 1))
+
+    assert holding.catalog == "b" * 32
