@@ -52,12 +52,12 @@ def read_statement(
     """
     if dimension not in (None, *DIMENSIONS):
         raise ValueError(f"{dimension!r} is none of {', '.join(DIMENSIONS)}")
-    day = _first_day(period)
+    day = first_day(period)
     by = ("feature", "unit", *([dimension] if dimension else []))
     measures = (*_COUNTS, "charge_pico", *(_TOKENS if dimension else ()))
     found = read_sums(client, by, customer=customer, app=app, period=day, measures=measures)
     if not found:
-        raise NoStatementError(_what_exists(client, customer, app, period))
+        raise NoStatementError(what_exists(client, customer, app, period))
     parameters = {"customer": customer, "app": app, "period": day}
     cut_offs = [row[0] for row in client.query(_CUT_OFF, parameters=parameters).result_rows]
     instant_us = time.time_ns() // 1000 if now_us is None else now_us
@@ -76,10 +76,10 @@ def only_app(client: Client, customer: str, period: str) -> str:
     """Return the one app that a customer used in a period. Raises NoStatementError when there is none or a choice."""
     apps = [
         row["app"]
-        for row in read_sums(client, ("app",), customer=customer, period=_first_day(period), measures=("lines",))
+        for row in read_sums(client, ("app",), customer=customer, period=first_day(period), measures=("lines",))
     ]
     if not apps:
-        raise NoStatementError(_what_exists(client, customer, None, period))
+        raise NoStatementError(what_exists(client, customer, None, period))
     if len(apps) > 1:
         raise NoStatementError(f"customer {customer!r} used several apps in {period}, choose one: {_listed(apps)}")
     return str(apps[0])
@@ -107,7 +107,7 @@ def _sum_of(feature: str, unit: str, parts: Sequence[DetailRow]) -> StatementRow
     return StatementRow(feature, unit, **sums, detail=tuple(sorted(parts, key=lambda part: part.name)))
 
 
-def _what_exists(client: Client, customer: str, app: str | None, period: str) -> str:
+def what_exists(client: Client, customer: str, app: str | None, period: str) -> str:
     """Say which part of a request is unknown, and what is known instead."""
     periods = [
         (row["app"], row["period"])
@@ -148,7 +148,7 @@ def _column(client: Client, sql: str, parameters: dict[str, Any]) -> list[str]:
     return [row[0] for row in client.query(sql, parameters=parameters).result_rows]
 
 
-def _first_day(period: str) -> date:
+def first_day(period: str) -> date:
     """Return the day that names a period (R3.1). Raises NoStatementError when it is none."""
     try:
         return date.fromisoformat(period)

@@ -14,7 +14,13 @@ from pipeline.domain.periods import period_at
 from pipeline.domain.statements import DetailRow, Statement, StatementRow, format_exact
 from pipeline.domain.words import count_of
 
-_PLAIN_WIDTH = 240
+PLAIN_WIDTH = 240
+"""Columns of text where there is no terminal."""
+_STATES = {
+    "open": "Open: more usage may still come.",
+    "closed": "Closed: the period and its grace are over; `usage close` freezes it.",
+    "frozen": "Frozen: the same for ever, lines up to {cut_off}.",
+}
 
 
 def print_statement(
@@ -28,10 +34,12 @@ def print_statement(
     """Print a statement as a table: drawn on a terminal, plain aligned text elsewhere."""
     console = console or Console()
     if not console.is_terminal:
-        console = Console(file=console.file, width=_PLAIN_WIDTH, color_system=None)
+        console = Console(file=console.file, width=PLAIN_WIDTH, color_system=None)
     who = f"{customer_name} ({statement.customer})" if customer_name else statement.customer
     console.print(Text(f"Statement for {who}, app {statement.app}", style="bold"))
     console.print(Text(f"{_days(statement.period)}, UTC{f', amounts in {currency}' if currency else ''}"))
+    if statement.state is not None:
+        console.print(Text(_STATES[statement.state].format(cut_off=statement.cut_off)))
     console.print()
     console.print(_table(statement, drawn=console.is_terminal))
     if freshness is not None:
@@ -53,7 +61,7 @@ def format_amount(cents: int) -> str:
     return f"{'-' if cents < 0 else ''}{int(whole):,}.{fraction}"
 
 
-def _exact(pico: int) -> str:
+def exact(pico: int) -> str:
     """Return an amount with all the decimals it has, two at least."""
     whole, fraction = format_exact(pico).split(".")
     return f"{whole}.{fraction.rstrip('0').ljust(2, '0')}"
@@ -87,5 +95,5 @@ def _detail_cells(part: DetailRow, unit: str) -> list[Text]:
     """Return the cells of a part; its amount is exact, not rounded: the parts add up to the row."""
     counts = (f"{count:,}" for count in (part.included, part.granted, part.overage, part.blocked))
     tokens = (f"{count:,}" for count in (part.input_tokens, part.cached_input_tokens, part.output_tokens))
-    cells = (f"  {part.name}", count_of(part.quantity, unit), *counts, _exact(part.charge_pico), *tokens)
+    cells = (f"  {part.name}", count_of(part.quantity, unit), *counts, exact(part.charge_pico), *tokens)
     return [Text(text) for text in cells]
