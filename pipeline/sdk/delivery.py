@@ -93,6 +93,8 @@ class Delivery:
         """Since when the first event in memory waits, or a little later."""
         self._closing_at: float | None = None
         self._batch: _Batch | None = None
+        self._spilling = 0
+        """How many events have left the memory and are not on disk yet."""
         self._failures = 0
         self._not_before = 0.0
         self._barred_until = 0.0
@@ -103,9 +105,11 @@ class Delivery:
 
     @property
     def buffered(self) -> int:
-        """Return how many events are in memory alone."""
-        batch = self._batch
-        return len(self._memory) + (len(batch.waiting) if batch is not None and batch.spool is None else 0)
+        """Return how many events are in memory alone: never less than a kill of the process would lose."""
+        with self._lock:
+            batch = self._batch
+            on_their_way = len(batch.waiting) if batch is not None and batch.spool is None else 0
+            return len(self._memory) + on_their_way + self._spilling
 
     def put(self, event: bytes, *, urgent: bool = False) -> bool:
         """Take an event; return False when it is closed or has no room."""
@@ -215,7 +219,7 @@ class Delivery:
         if self._is_for_the_disk(now):
             self._spill()
         if self._batch is None:
-            self._batch = self._next_batch(now)
+            self._take_next(now)
         if self._batch is not None and not self._courier.busy and now >= self._not_before:
             self._tally.add("attempts")
             self._courier.send(self._batch.chunks[0])
@@ -272,6 +276,7 @@ class Delivery:
         batch = self._batch
         with self._lock:
             events = self._memory.take(events_max=len(self._memory), bytes_max=self._limits.memory_bytes * 2)
+            self._spilling = len(events)
         try:
             if batch is not None and batch.spool is None:
                 waiting = batch.waiting
@@ -287,26 +292,26 @@ class Delivery:
         finally:
             with self._lock:
                 self._memory.put_back(events)
+                self._spilling = 0
 
-    def _next_batch(self, now: float) -> _Batch | None:
-        """Return what to send next: of earlier processes and of our own by turns, on disk before in memory."""
+    def _take_next(self, now: float) -> None:
+        """Take what to send next, if anything: of earlier processes and of our own by turns, on disk before in memory."""
         spools = self._spools
         inherited = spools.adopted if spools is not None and self._closing_at is None else []
         own = spools.own if spools is not None else None
         ready = own is not None or self._is_due(now)
         if inherited and (self._inherited_next or not ready):
             self._inherited_next = False
-            return self._batch_of(inherited[0], inherited=True)
+            self._batch = self._batch_of(inherited[0], inherited=True)
+            return
         self._inherited_next = True
         if own is not None:
-            return self._batch_of(own)
-        if not ready:
-            return None
-        limits = self._limits
-        with self._lock:
-            self._first_at = now
-            events = self._memory.take(events_max=limits.batch_events, bytes_max=limits.batch_bytes)
-        return _Batch(events)
+            self._batch = self._batch_of(own)
+        elif ready:
+            limits = self._limits
+            with self._lock:
+                self._first_at = now
+                self._batch = _Batch(self._memory.take(events_max=limits.batch_events, bytes_max=limits.batch_bytes))
 
     def _batch_of(self, spool: Spool, *, inherited: bool = False) -> _Batch | None:
         events, position = spool.peek(events_max=self._limits.batch_events, bytes_max=self._limits.batch_bytes)
@@ -320,28 +325,35 @@ class Delivery:
         """Take in what came of the batch's first chunk."""
         batch = self._batch
         assert batch is not None
-        chunk = batch.chunks.popleft()
+        chunk = batch.chunks[0]
         match outcome:
             case Away(reason, retry_after_s):
-                batch.chunks.appendleft(chunk)
                 self._tally.add("failed_attempts")
                 self._hold_back(retry_after_s)
                 self._tally.say("away", f"events cannot be sent, and are kept to be sent again: {reason}")
             case TooLarge(code, message) if len(chunk) == 1:
                 self._reject(chunk, [Refusal(0, code, message)])
+                self._replace_first(batch)
             case TooLarge():
                 half = len(chunk) // 2
-                batch.chunks.extendleft((chunk[half:], chunk[:half]))
+                self._replace_first(batch, chunk[:half], chunk[half:])
             case Answered(refused, again):
                 self._tally.add("accepted", len(chunk) - len(refused) - len(again))
                 self._reject(chunk, refused)
                 if again:
-                    batch.chunks.appendleft([chunk[index] for index in again])
+                    self._replace_first(batch, [chunk[index] for index in again])
                     self._hold_back(0.0)
                 else:
+                    self._replace_first(batch)
                     self._failures = 0
         if not batch.chunks:
             self._complete(batch)
+
+    def _replace_first(self, batch: _Batch, *chunks: list[bytes]) -> None:
+        """Put what is still to be sent of a batch's first chunk in its place."""
+        with self._lock:
+            batch.chunks.popleft()
+            batch.chunks.extendleft(reversed(chunks))
 
     def _hold_back(self, retry_after_s: float) -> None:
         """Wait before the next attempt: longer each time, and not as long as others who began at the same time."""

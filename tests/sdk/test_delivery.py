@@ -4,6 +4,7 @@ import json
 import logging
 import random
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.sdk import Limits
-from pipeline.sdk.spools import REJECTED
+from pipeline.sdk.spool import Position
+from pipeline.sdk.spools import REJECTED, Spools
 from pipeline.sdk.transport import Answered, Away, Outcome, Refusal, TooLarge
 from tests.sdk.support import QUICK, USED, Told, client_of, segments, until
 
@@ -334,3 +336,25 @@ def test_what_others_have_left_does_not_hold_up_what_is_new(tmp_path: Path) -> N
     assert [event["id"] for event in transport.events if event["id"] in new] == new
     assert transport.ids[1][0] == new[0] or transport.ids[2][0] == new[0]
     second.close()
+
+
+def test_what_goes_to_disk_counts_as_in_memory_until_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A host that trusts `buffered` at 0 before it kills a process loses nothing, however slow the disk is."""
+    transport = Told(*[Away("away")] * 1000)
+    client = client_of(transport, spool=tmp_path, limits=QUICK._replace(batch_events=10))
+    append, seen = Spools.append, []
+
+    def slow(spools: Spools, events: Sequence[bytes]) -> Position:
+        seen.append((client.stats().buffered, len(events)))
+        return append(spools, events)
+
+    monkeypatch.setattr(Spools, "append", slow)
+    for _ in range(50):
+        client.emit(**USED)
+    until(lambda: client.stats().buffered == 0)
+
+    assert sum(events for _, events in seen) == 50
+    assert all(buffered >= events for buffered, events in seen)
+    client.close(0)
