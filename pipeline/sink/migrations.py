@@ -1,5 +1,8 @@
 """The ClickHouse schema as numbered migrations, `schemas/clickhouse/NNNN_verb_noun.sql`.
 
+Those in `access/`, numbered from 9001, make roles and row policies: another user may have to apply them, and a ClickHouse
+without users, as the embedded one is, does without.
+
 A migration is a file of statements, each ended by a semicolon at the end of its line. Every statement may be run again:
 two processes may migrate at once, and one may die between a statement and the note that it ran.
 """
@@ -18,6 +21,8 @@ from pipeline.settings.resources import schema_path
 
 log = logging.getLogger(__name__)
 
+ACCESS_FROM = 9001
+"""The number of the first migration that manages access."""
 _FILE_NAME = re.compile(r"(?P<number>[0-9]{4})_(?P<name>[a-z0-9]+(?:_[a-z0-9]+)+)\.sql")
 _STATEMENT_END = re.compile(r";[ \t]*(?:\n|\Z)")
 _COMMENT = re.compile(r"^[ \t]*--.*\n?", re.MULTILINE)
@@ -63,7 +68,12 @@ class MigrationStatus:
     """`applied`, `pending`, `changed` (since it was applied) or `unknown` (applied by a newer version of this program)."""
 
 
-def load_migrations(folder: Path | None = None) -> list[Migration]:
+def load_access_migrations() -> list[Migration]:
+    """Return the migrations that manage access: roles, row policies and their tables."""
+    return load_migrations(schema_path("clickhouse") / "access", ACCESS_FROM)
+
+
+def load_migrations(folder: Path | None = None, first: int = 1) -> list[Migration]:
     """Return the migrations of a folder, in order. Raises MigrationError for a bad name, a gap or a double number."""
     migrations = []
     for path in sorted((folder or schema_path("clickhouse")).glob("*.sql")):
@@ -74,7 +84,7 @@ def load_migrations(folder: Path | None = None) -> list[Migration]:
         statements = tuple(part.strip() for part in _STATEMENT_END.split(_COMMENT.sub("", content)) if part.strip())
         digest = hashlib.sha256(content.encode()).hexdigest()
         migrations.append(Migration(int(found["number"]), found["name"], digest, statements))
-    for expected, migration in enumerate(migrations, start=1):
+    for expected, migration in enumerate(migrations, start=first):
         if migration.number != expected:
             raise MigrationError(
                 f"migration {migration.number:04d}_{migration.name} stands where {expected:04d} should"
@@ -117,7 +127,11 @@ def migration_status(client: Client, migrations: Sequence[Migration] | None = No
         else:
             state = "applied" if known.digest == migration.digest else "changed"
             found.append(MigrationStatus(migration.number, migration.name, known.applied_at, state))
-    unknown = [MigrationStatus(number, row.name, row.applied_at, "unknown") for number, row in sorted(applied.items())]
+    unknown = [
+        MigrationStatus(number, row.name, row.applied_at, "unknown")
+        for number, row in sorted(applied.items())
+        if (number >= ACCESS_FROM) == (migrations[0].number >= ACCESS_FROM)
+    ]
     return found + unknown
 
 

@@ -8,8 +8,6 @@ from clickhouse_connect.driver.client import Client
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / "sql.md").read_text(), re.DOTALL)
-TENANTS = (ROOT / "deploy" / "clickhouse" / "tenants.sql").read_text()
-STATEMENTS = [part.strip() for part in re.sub(r"^--.*\n", "", TENANTS, flags=re.MULTILINE).split(";\n") if part.strip()]
 
 
 @pytest.mark.parametrize("query", QUERIES, ids=range(len(QUERIES)))
@@ -17,12 +15,6 @@ def test_a_query_of_the_document_runs(store: Client, query: str) -> None:
     """Each is answered by the tables as they are migrated."""
     assert store.command(f"EXPLAIN {query}")
     store.query(query)
-
-
-@pytest.mark.parametrize("statement", STATEMENTS, ids=range(len(STATEMENTS)))
-def test_what_a_server_is_told_is_sql(store: Client, statement: str) -> None:
-    """The embedded engine has no users, so it can only parse roles and row policies, not hold them."""
-    assert store.query("SELECT formatQuery({statement:String})", parameters={"statement": statement}).result_rows[0][0]
 
 
 def test_every_view_is_documented(store: Client) -> None:

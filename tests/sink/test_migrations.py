@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from pipeline.sink.migrations import MigrationError, load_migrations, migrate, migration_status
+from pipeline.sink.migrations import MigrationError, load_access_migrations, load_migrations, migrate, migration_status
 from tests.sink.support import client_of
 
 REPEATABLE = re.compile(
     r"CREATE (TABLE|DATABASE|DICTIONARY|MATERIALIZED VIEW) IF NOT EXISTS |CREATE OR REPLACE VIEW "
     r"|ALTER TABLE \S+ (ADD (COLUMN|INDEX|CONSTRAINT) IF NOT EXISTS|DROP (COLUMN|INDEX|CONSTRAINT) IF EXISTS|MODIFY|MATERIALIZE INDEX) "
     r"|DROP (TABLE|VIEW) IF EXISTS "
+    r"|ALTER TABLE \S+ (ADD PROJECTION IF NOT EXISTS|MATERIALIZE PROJECTION) "
+    r"|CREATE (ROLE|ROW POLICY|SETTINGS PROFILE) IF NOT EXISTS |GRANT SELECT\b"
     r"|INSERT INTO usage.line_heads SELECT customer, max\(seq\) "  # of what comes twice the largest counts
 )
 
@@ -108,7 +110,9 @@ def test_migrations_of_a_newer_version_are_shown_and_left_alone(fresh: Client) -
     assert [row.state for row in migration_status(fresh, older)][:2] == ["applied", "unknown"]
 
 
-@pytest.mark.parametrize("migration", load_migrations(), ids=lambda migration: migration.name)
+@pytest.mark.parametrize(
+    "migration", [*load_migrations(), *load_access_migrations()], ids=lambda migration: migration.name
+)
 def test_every_statement_may_be_run_again(migration) -> None:
     """No statement fails or does anything the second time: only forms that are known to be repeatable are used."""
     assert migration.statements

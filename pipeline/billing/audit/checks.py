@@ -7,6 +7,7 @@ from pipeline.billing.audit.conservation import check_conservation
 from pipeline.billing.audit.copies import check_copies, check_identities
 from pipeline.billing.audit.findings import Check
 from pipeline.billing.audit.numbers import check_numbers
+from pipeline.billing.audit.rollup import check_frozen, check_rollup
 from pipeline.billing.audit.scratch import Scratch
 from pipeline.billing.audit.totals import check_totals
 
@@ -31,5 +32,7 @@ CHECKS: tuple[Callable[[Scratch], Check], ...] = (
     check_identities,
     check_conservation,
     check_totals,
+    check_rollup,
+    check_frozen,
 )
 """Those over what the two above have noted; `check_log` always is made before them."""
