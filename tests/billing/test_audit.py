@@ -212,7 +212,10 @@ def test_a_view_that_hides_lines_is_found(audited: Audited, view: str):
     ((sql,),) = audited.client.query(
         f"SELECT create_table_query FROM system.tables WHERE database = 'usage' AND name = '{view}'"
     ).result_rows
-    hiding = sql.replace("FROM usage.usage_lines FINAL", f"FROM usage.usage_lines FINAL WHERE NOT ({of(line)})")
+    lines, where = (
+        ("usage_lines FINAL", of(line)) if view == "lines_v1" else ("live_days", of(line).replace("seq", "last_seq"))
+    )
+    hiding = sql.replace(f"FROM usage.{lines}", f"FROM usage.{lines} WHERE NOT ({where})")
     audited.client.command(hiding.replace("CREATE VIEW", "CREATE OR REPLACE VIEW"))
     try:
         found = audited.checks()
