@@ -89,7 +89,22 @@ def read_all(client: Client, times: int) -> dict[str, dict[str, Any]]:
         "another customer": timed(reading("customer-1234"), times),
         "another customer, by model": timed(reading("customer-77", "model"), times),
         "the list of a customer": timed(lambda: list_statements(client, "customer-500"), times),
+        "a million lines, in SQL: statements_v1": timed(asking(client, _STATEMENT, "large-0"), times),
+        "another customer, in SQL: statements_v1": timed(asking(client, _STATEMENT, "customer-1234"), times),
+        "a million lines, in SQL: usage_daily_v1": timed(asking(client, _DAILY, "large-0"), times),
+        "all customers, in SQL: margin_v1": timed(asking(client, _MARGIN), times),
     }
+
+
+_OF_ONE = "WHERE customer = {customer:String} AND app = 'docflow'"
+_STATEMENT = f"SELECT * FROM usage.statements_v1 {_OF_ONE} AND period = '{PERIOD}' ORDER BY feature, unit"
+_DAILY = f"SELECT day, workspace, sum(lines), sum(charge) FROM usage.usage_daily_v1 {_OF_ONE} GROUP BY day, workspace"
+_MARGIN = "SELECT month, sum(lines), sum(revenue), sum(cost_carried) FROM usage.margin_v1 GROUP BY month"
+
+
+def asking(client: Client, sql: str, customer: str = "") -> Callable[[], object]:
+    """Return what asks in SQL, as a BI tool does."""
+    return lambda: client.query(sql, parameters={"customer": customer}).result_rows
 
 
 async def measure(lines: int, times: int, folder: Path) -> dict[str, Any]:

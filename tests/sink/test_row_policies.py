@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from clickhouse_connect.driver.client import Client
 
 from pipeline.cli.migrate import migrate_command
 from pipeline.sink.migrations import load_access_migrations, migrate
@@ -36,17 +38,22 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a migrated ClickHouse folder: three customers of two builders, some lines rolled up and some not, two tenants."""
     folder = tmp_path_factory.mktemp("tenants") / "clickhouse"
     server = clickhouse_server(folder).start()
-    client = client_of(server.address)
+    try:
+        with closing(client_of(server.address)) as client:
+            fill(client)
+    finally:
+        server.stop()
+    return folder
+
+
+def fill(client: Client) -> None:
+    """Put in what tenants may see of their own, and of others."""
     migrate(client)
     client.command(load_access_migrations()[0].statements[0])
-
-    def lines(customer: str, builder: str, numbers: range) -> list[dict[str, Any]]:
-        return [a_line(customer, seq, builder=builder, **priced(10**12, 10**9, 10**9)) for seq in numbers]
-
-    insert(client, lines("acme", "northwind", range(1, 6)) + lines("globex", "northwind", range(1, 4)))
-    insert(client, lines("initech", "contoso", range(1, 3)))
+    insert(client, lines_of("acme", "northwind", 1, 5) + lines_of("globex", "northwind", 1, 3))
+    insert(client, lines_of("initech", "contoso", 1, 2))
     refresh(client)
-    insert(client, lines("acme", "northwind", range(6, 9)) + lines("initech", "contoso", range(3, 5)))
+    insert(client, lines_of("acme", "northwind", 6, 8) + lines_of("initech", "contoso", 3, 4))
     for customer in ("acme", "globex", "initech"):
         client.command(f"{CLOSING} ('{customer}', '{customer}', 'helpdesk', '2026-11-01', 2, '2026-12-04 00:00:00')")
     client.command(PAYOUT)
@@ -54,9 +61,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "INSERT INTO usage.tenants (user, customer, builder) VALUES ('default', 'acme', ''), ('default', '', 'contoso'), "
         "('bob', 'globex', ''), ('bob', '', 'northwind')"
     )
-    client.close()
-    server.stop()
-    return folder
+
+
+def lines_of(customer: str, builder: str, first: int, last: int) -> list[dict[str, Any]]:
+    return [a_line(customer, seq, builder=builder, **priced(10**12, 10**9, 10**9)) for seq in range(first, last + 1)]
 
 
 def ask(folder: Path, role: str, *queries: str) -> list[Any]:
